@@ -1,0 +1,1 @@
+//! The record's bytes: golden examples, round trips, and what is refused.

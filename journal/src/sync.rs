@@ -1,0 +1,9 @@
+//! The one place where this crate takes its atomics, locks and threads from, so that a model
+//! checker can stand in for them. It adds nothing of its own.
+
+#[cfg(not(loom))]
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(loom))]
+pub(crate) use std::thread::yield_now;
