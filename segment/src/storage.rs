@@ -95,7 +95,8 @@ pub trait Storage: Debug + Send + Sync + 'static {
 
     /// Takes the lock on file `name`, creating the file if need be (a read-only directory opens what
     /// is there), trying again for up to `patience` while somebody else holds it.
-    fn lock(&self, name: &str, kind: LockKind, patience: Duration) -> Result<Box<dyn StorageLock>, LockError>;
+    fn lock(&self, name: &str, kind: LockKind, patience: Duration)
+    -> Result<Box<dyn StorageLock>, LockError>;
 
     /// Space on the underlying device.
     fn space(&self) -> Result<Space, IoFailure>;
