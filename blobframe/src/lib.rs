@@ -30,6 +30,7 @@ mod cursor;
 mod edit;
 mod error;
 mod frame;
+mod gap;
 mod grow;
 pub mod image;
 pub mod layout;

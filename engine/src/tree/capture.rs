@@ -136,7 +136,7 @@ impl Tree {
         &self,
         set: &CutSet,
         number: u64,
-        salt: [u8; 16],
+        salt: &[u8; 16],
     ) -> Result<FrameImage, TreeError> {
         let slot = self.slot(number)?;
         let words = {

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use capture::Cuts;
 use std::sync::atomic::AtomicU64 as Word;
 use table::{FrameTable, Slot, SlotState};
-use treering_blobframe::{BlobFrame, FrameId, LeafPointer};
+use treering_blobframe::{BlobFrame, BlobFrameRef, FrameId, LeafPointer, verify};
 
 /// What a tree is made of, fixed for its life.
 #[derive(Clone, Copy, Debug)]
@@ -198,10 +198,41 @@ impl Tree {
         self.table.prime(count);
     }
 
+    /// Sums over all frames, each as it is when its turn comes.
+    pub(crate) fn stats(&self) -> TreeStats {
+        let mut sums = TreeStats::default();
+        for slot in self.table.slots() {
+            let guard = slot.latch.shared();
+            let frame = BlobFrameRef::attach(&slot.words);
+            sums.frames += 1;
+            sums.dirty_frames += u64::from(guard.dirty.is_some());
+            sums.leaves += frame.live_leaves() as u64;
+            sums.used_bytes += frame.used_bytes() as u64;
+            sums.dead_bytes += frame.dead_bytes() as u64;
+        }
+        sums
+    }
+
+    /// Proves every frame's invariants, each frame by itself.
+    pub(crate) fn verify_frames(&self) -> Result<(), TreeError> {
+        for slot in self.table.slots() {
+            let guard = slot.latch.shared();
+            if guard.broken() {
+                return Err(read::damage(slot.number, read::BROKEN));
+            }
+            let frame = BlobFrameRef::attach(&slot.words);
+            verify(frame).map_err(|error| read::damage(slot.number, error.what))?;
+            if frame.id() != (FrameId { number: slot.number, store_tag: self.store_tag }) {
+                return Err(read::damage(slot.number, "its id is another frame's"));
+            }
+        }
+        Ok(())
+    }
+
     /// Makes an empty frame that no crossing names yet.
     fn make_frame(&self, number: u64, epoch: u64) -> Result<&Slot, TreeError> {
         let words = self.table.blank();
-        BlobFrame::init(&words, &FrameId { number, store_tag: self.store_tag }, epoch);
+        let _ = BlobFrame::init(&words, &FrameId { number, store_tag: self.store_tag }, epoch);
         let state = SlotState { dirty: Some(epoch), frozen: None };
         let slot = self
             .table

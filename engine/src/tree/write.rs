@@ -27,14 +27,13 @@
 //!   and not changed. So a batch becomes visible frame by frame only after its last change.
 
 use super::latch::Exclusive;
-use super::read::{
-    ATTEMPTS, BROKEN, Hops, NO_CHILD, Place, Step, TORN, copy_leaf, damage, leaf_meta,
-};
+use super::read::{ATTEMPTS, BROKEN, Hops, NO_CHILD, Place, Step, TORN, copy_leaf, damage, leaf_meta};
 use super::table::{Slot, SlotState};
 use super::{LeafMeta, OwnedLeaf, Tree, TreeError};
 use std::collections::HashMap;
 use treering_blobframe::{
-    BlobFrame, BlobFrameRef, FrameError, Insert, Leaf, LeafOffset, LeafPointer, Remove, SplitError, Torn,
+    AllocError, BlobFrame, BlobFrameRef, FrameError, Insert, Leaf, LeafOffset, LeafPointer, LeafShape,
+    Remove, Scratch, SplitError, Torn, inline_bytes_max, key_bytes_max,
 };
 
 /// Splits and re-packs for one insert before the entry is called too large. Each split at least
@@ -66,7 +65,7 @@ pub(crate) struct Writer<'t> {
     index: HashMap<u64, usize>,
     key: Vec<u8>,
     located: Option<Located>,
-    scratch: Vec<u64>,
+    scratch: Scratch,
 }
 
 /// What an unlatched search of one frame leads to.
@@ -91,7 +90,7 @@ impl Tree {
             index: HashMap::new(),
             key: Vec::new(),
             located: None,
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 }
@@ -111,49 +110,54 @@ impl<'t> Writer<'t> {
     /// cannot fail. May split frames.
     pub(crate) fn prepare_put(&mut self, key: &[u8], leaf: &Leaf<'_>) -> Result<(), TreeError> {
         let mut frame = self.tree.root;
+        let shape = LeafShape::from(leaf);
+        let frame_bytes = self.tree.table.frame_words() * 8;
+        if key.len() > key_bytes_max(frame_bytes)
+            || shape.inline.is_some_and(|len| len > inline_bytes_max(frame_bytes))
+        {
+            return Err(TreeError::TooLarge { frame });
+        }
         for _ in 0..ROUNDS {
             let at = self.locate(key)?;
-            let held = &self.held[at.held];
-            frame = held.slot.number;
-            let view = BlobFrameRef::attach(&held.slot.words);
-            let need = view.insert_bound(key.len() - at.consumed, leaf);
-            if view.room() >= need {
+            let slot = self.held[at.held].slot;
+            frame = slot.number;
+            let view = BlobFrameRef::attach(&slot.words);
+            let rest = &key[at.consumed..];
+            let need = BlobFrame::insert_bound(rest.len(), shape);
+            if view.room() < need {
+                self.make_room(at.held, need)?;
+            } else if view.is_gap(at.entry, rest).map_err(|Torn| damage(frame, TORN))? {
+                // The insert stops at the crossing, whose child the key belongs to.
+                self.insert(at, key, leaf)?;
+            } else {
                 return Ok(());
             }
-            self.make_room(at.held, need)?;
-            // The key may have moved below a crossing of this frame (T1).
+            // The key lies below a crossing of this frame now, or still here (T1).
             self.located = None;
-            let place = Place { slot: self.held[at.held].slot, entry: at.entry, consumed: at.consumed };
-            self.descend(place, key)?;
+            self.descend(Place { slot, entry: at.entry, consumed: at.consumed }, key)?;
         }
         Err(TreeError::TooLarge { frame })
     }
 
     /// Sets the key's leaf. Answers whether there was one before.
     pub(crate) fn put(&mut self, key: &[u8], leaf: &Leaf<'_>) -> Result<bool, TreeError> {
-        for _ in 0..ROUNDS {
-            self.prepare_put(key, leaf)?;
-            let at = self.locate(key)?;
-            let mut frame = self.change(at.held);
-            let done = frame.insert(at.entry, &key[at.consumed..], leaf);
-            let number = self.held[at.held].slot.number;
-            match done {
-                Ok(Insert::Inserted) => return Ok(false),
-                Ok(Insert::Replaced) => return Ok(true),
-                Ok(Insert::Crossing { child, entry, consumed }) => {
-                    let place = Place {
-                        slot: self.tree.table.get(child).ok_or(damage(number, NO_CHILD))?,
-                        entry,
-                        consumed: at.consumed + consumed,
-                    };
-                    self.located = None;
-                    self.descend(place, key)?;
-                }
-                Err(FrameError::Torn) => return Err(damage(number, TORN)),
-                Err(FrameError::Alloc(_)) => return Err(damage(number, "its room is less than it says")),
-            }
+        self.prepare_put(key, leaf)?;
+        let at = self.locate(key)?;
+        match self.insert(at, key, leaf)? {
+            Insert::Inserted => Ok(false),
+            Insert::Replaced => Ok(true),
+            Insert::Crossing { .. } => Err(damage(self.held[at.held].slot.number, TORN)),
         }
-        Err(TreeError::TooLarge { frame: self.tree.root })
+    }
+
+    fn insert(&mut self, at: Located, key: &[u8], leaf: &Leaf<'_>) -> Result<Insert, TreeError> {
+        let mut frame = self.change(at.held);
+        let number = frame.number();
+        frame.insert(at.entry, &key[at.consumed..], leaf).map_err(|error| match error {
+            FrameError::Torn => damage(number, TORN),
+            FrameError::Alloc(AllocError::InvalidRequest) => TreeError::TooLarge { frame: number },
+            FrameError::Alloc(_) => damage(number, "its room is less than it says"),
+        })
     }
 
     /// Removes the key's leaf. Answers whether there was one.
@@ -292,13 +296,13 @@ impl<'t> Writer<'t> {
         let tree = self.tree;
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut frame = self.change(held);
-        let enough = need + frame_bytes(tree) / 8;
-        if frame.room() + frame.dead_bytes() >= enough {
-            frame.repack(&mut scratch);
-            self.scratch = scratch;
-            return Ok(());
-        }
         let number = frame.number();
+        let enough = need + tree.table.frame_words();
+        if frame.room_after_repack() >= enough {
+            let packed = frame.repack(&mut scratch);
+            self.scratch = scratch;
+            return packed.map_err(|Torn| damage(number, TORN));
+        }
         let child = tree.make_frame(tree.table.allocate_number(), self.epoch)?;
         // Uncontended: no crossing names the child yet.
         let mut guard = child.latch.exclusive();
@@ -338,8 +342,4 @@ impl<'t> Writer<'t> {
         }
         held
     }
-}
-
-fn frame_bytes(tree: &Tree) -> usize {
-    tree.table.frame_words() * 8
 }
