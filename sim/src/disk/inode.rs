@@ -1,0 +1,213 @@
+//! One file's bytes in the simulation: what the device surely holds, and what it may hold.
+//!
+//! A sector of 512 bytes is old or new, never mixed (PROTOCOL F3). Between two syncs a sector may be
+//! written several times; the device may have taken any of these versions, or none.
+//!
+//! - **N1** What a crash leaves of a sector is its durable version or one written since.
+//! - **N2** A successful sync makes the newest version of what was written since the last sync durable.
+//! - **N3** A failed sync makes those versions *forgotten*: they may be on the device or not, and no
+//!   later sync brings them there unless they are written again. (Linux marks the pages clean.)
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use treering_segment::error::IoFailure;
+use treering_segment::storage::StorageFile;
+
+use crate::random::Random;
+
+/// Bytes that the device writes whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
+const SECTOR: u64 = SECTOR_BYTES as u64;
+/// Versions of a sector kept between two syncs; older ones are not offered to a crash.
+const VERSIONS_MAX: usize = 4;
+
+type Sector = Arc<[u8; SECTOR_BYTES]>;
+type Versions = BTreeMap<u64, Vec<Sector>>;
+
+/// What a crash does to what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    All,
+    None,
+    EachByItself,
+}
+
+impl Loss {
+    pub(super) fn draw(random: &mut Random) -> Loss {
+        match random.below(4) {
+            0 => Loss::All,
+            1 => Loss::None,
+            _ => Loss::EachByItself,
+        }
+    }
+}
+
+/// A file, named or not.
+#[derive(Clone, Debug)]
+pub(super) struct Inode {
+    /// What a running process sees.
+    pub(super) live: Arc<dyn StorageFile>,
+    durable: BTreeMap<u64, Sector>,
+    durable_len: u64,
+    forgotten: Versions,
+    forgotten_len: Vec<u64>,
+    pending: Versions,
+    pending_len: Vec<u64>,
+    /// Ranges of sectors that a process may write through a mapping.
+    mapped: Vec<(u64, u64)>,
+}
+
+impl Inode {
+    /// An empty file, durably so once its name is.
+    pub(super) fn new(live: Arc<dyn StorageFile>) -> Self {
+        Self {
+            live,
+            durable: BTreeMap::new(),
+            durable_len: 0,
+            forgotten: BTreeMap::new(),
+            forgotten_len: Vec::new(),
+            pending: BTreeMap::new(),
+            pending_len: Vec::new(),
+            mapped: Vec::new(),
+        }
+    }
+
+    /// The same standing for a running view that shows the same bytes.
+    pub(super) fn with_live(&self, live: Arc<dyn StorageFile>) -> Self {
+        Self { live, mapped: Vec::new(), ..self.clone() }
+    }
+
+    /// Notes that `offset..offset + len` has new bytes, and perhaps the file a new length.
+    pub(super) fn note_change(&mut self, offset: u64, len: u64) -> Result<(), IoFailure> {
+        if len > 0 {
+            let end = offset.saturating_add(len);
+            for index in offset / SECTOR..end.div_ceil(SECTOR) {
+                let sector = self.live_sector(index)?;
+                self.push(index, sector);
+            }
+        }
+        self.note_len()
+    }
+
+    /// Notes the file's length, if it is new.
+    pub(super) fn note_len(&mut self) -> Result<(), IoFailure> {
+        let len = self.live.len()?;
+        let newest = self.pending_len.last().or(self.forgotten_len.last()).copied().unwrap_or(self.durable_len);
+        if newest != len {
+            self.pending_len.push(len);
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_map(&mut self, offset: u64, len: u64) {
+        self.mapped.push((offset / SECTOR, (offset + len).div_ceil(SECTOR)));
+    }
+
+    /// Takes up what was written through mappings.
+    pub(super) fn absorb_mapped(&mut self) -> Result<(), IoFailure> {
+        for (start, end) in self.mapped.clone() {
+            for index in start..end {
+                let sector = self.live_sector(index)?;
+                if *self.newest(index) != *sector {
+                    self.push(index, sector);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A sync that succeeds (N2).
+    pub(super) fn sync(&mut self) -> Result<(), IoFailure> {
+        self.absorb_mapped()?;
+        for (index, versions) in std::mem::take(&mut self.pending) {
+            self.forgotten.remove(&index);
+            if let Some(newest) = versions.last() {
+                self.durable.insert(index, Arc::clone(newest));
+            }
+        }
+        self.durable_len = self.live.len()?;
+        self.pending_len.clear();
+        self.forgotten_len.clear();
+        self.durable.split_off(&self.durable_len.div_ceil(SECTOR));
+        Ok(())
+    }
+
+    /// A sync that fails (N3).
+    pub(super) fn fail_sync(&mut self) -> Result<(), IoFailure> {
+        self.absorb_mapped()?;
+        for (index, versions) in std::mem::take(&mut self.pending) {
+            self.forgotten.entry(index).or_default().extend(versions);
+        }
+        self.forgotten_len.append(&mut self.pending_len);
+        Ok(())
+    }
+
+    /// The bytes that a crash leaves (N1).
+    pub(super) fn after_crash(&self, loss: Loss, random: &mut Random) -> Vec<u8> {
+        let lens: Vec<u64> =
+            [self.durable_len].iter().chain(&self.forgotten_len).chain(&self.pending_len).copied().collect();
+        let len = pick(&lens, loss, random);
+        let mut bytes = vec![0u8; usize::try_from(len).unwrap_or(0)];
+        let mut indexes: Vec<u64> = self.durable.keys().copied().collect();
+        indexes.extend(self.forgotten.keys().chain(self.pending.keys()));
+        indexes.sort_unstable();
+        indexes.dedup();
+        for index in indexes {
+            let mut choices = vec![self.durable_sector(index)];
+            choices.extend(self.forgotten.get(&index).into_iter().flatten().cloned());
+            choices.extend(self.pending.get(&index).into_iter().flatten().cloned());
+            let sector = pick(&choices, loss, random);
+            let start = usize::try_from(index * SECTOR).unwrap_or(usize::MAX).min(bytes.len());
+            let end = start.saturating_add(SECTOR_BYTES).min(bytes.len());
+            bytes[start..end].copy_from_slice(&sector[..end - start]);
+        }
+        bytes
+    }
+
+    /// Whether a crash could leave anything but what a sync left.
+    pub(super) fn is_durable(&self) -> bool {
+        self.pending.is_empty()
+            && self.forgotten.is_empty()
+            && self.pending_len.is_empty()
+            && self.forgotten_len.is_empty()
+    }
+
+    fn push(&mut self, index: u64, sector: Sector) {
+        let versions = self.pending.entry(index).or_default();
+        if versions.len() == VERSIONS_MAX {
+            versions.remove(0);
+        }
+        versions.push(sector);
+    }
+
+    fn newest(&self, index: u64) -> Sector {
+        let last = |versions: &Versions| versions.get(&index).and_then(|v| v.last().cloned());
+        last(&self.pending).or_else(|| last(&self.forgotten)).unwrap_or_else(|| self.durable_sector(index))
+    }
+
+    fn durable_sector(&self, index: u64) -> Sector {
+        self.durable.get(&index).cloned().unwrap_or_else(|| Arc::new([0; SECTOR_BYTES]))
+    }
+
+    /// The sector as a process sees it; zeros beyond the end.
+    fn live_sector(&self, index: u64) -> Result<Sector, IoFailure> {
+        let mut sector = [0u8; SECTOR_BYTES];
+        let start = index * SECTOR;
+        let inside = self.live.len()?.saturating_sub(start).min(SECTOR);
+        let inside = usize::try_from(inside).unwrap_or(0);
+        if inside > 0 {
+            self.live.read_exact_at(&mut sector[..inside], start)?;
+        }
+        Ok(Arc::new(sector))
+    }
+}
+
+/// One of `choices`, oldest first, as `loss` has it.
+fn pick<T: Clone>(choices: &[T], loss: Loss, random: &mut Random) -> T {
+    match loss {
+        Loss::All => choices[0].clone(),
+        Loss::None => choices[choices.len() - 1].clone(),
+        Loss::EachByItself => choices[random.index(choices.len())].clone(),
+    }
+}
