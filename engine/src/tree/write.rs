@@ -53,6 +53,8 @@ struct Located {
     held: usize,
     entry: u16,
     consumed: usize,
+    /// Whether there is a leaf.
+    present: bool,
 }
 
 /// One operation's, or one batch's, way into the tree. Dropping it releases every latch.
@@ -73,7 +75,7 @@ enum Descent<'t> {
     /// The key lies further down.
     Next(Place<'t>),
     /// The key lies or would lie in this frame, which is latched now.
-    Here(Exclusive<'t, SlotState>),
+    Here { guard: Exclusive<'t, SlotState>, present: bool },
 }
 
 /// So many held frames are searched in line before a map pays.
@@ -126,7 +128,7 @@ impl<'t> Writer<'t> {
             let need = BlobFrame::insert_bound(rest.len(), shape);
             if view.room() < need {
                 self.make_room(at.held, need)?;
-            } else if view.is_gap(at.entry, rest).map_err(|Torn| damage(frame, TORN))? {
+            } else if !at.present && view.is_gap(at.entry, rest).map_err(|Torn| damage(frame, TORN))? {
                 // The insert stops at the crossing, whose child the key belongs to.
                 self.insert(at, key, leaf)?;
             } else {
@@ -151,6 +153,8 @@ impl<'t> Writer<'t> {
     }
 
     fn insert(&mut self, at: Located, key: &[u8], leaf: &Leaf<'_>) -> Result<Insert, TreeError> {
+        // What the change leaves there is looked up anew if it is asked for.
+        self.located = None;
         let mut frame = self.change(at.held);
         let number = frame.number();
         frame.insert(at.entry, &key[at.consumed..], leaf).map_err(|error| match error {
@@ -166,6 +170,7 @@ impl<'t> Writer<'t> {
             return Ok(false);
         }
         let at = self.locate(key)?;
+        self.located = None;
         let mut frame = self.change(at.held);
         match frame.remove(at.entry, &key[at.consumed..]) {
             Ok(Remove::Removed) => Ok(true),
@@ -219,7 +224,7 @@ impl<'t> Writer<'t> {
     /// Goes on from `place` to the frame of the key, and holds that.
     fn descend(&mut self, mut place: Place<'t>, key: &[u8]) -> Result<Located, TreeError> {
         let mut hops = Hops::for_key(key.len());
-        let held = loop {
+        let (held, present) = loop {
             if let Some(held) = self.held_index(place.slot.number) {
                 match place.search(key, &mut |_, _| Ok(())) {
                     Ok(Step::Crossing { child, entry, consumed }) => {
@@ -227,7 +232,7 @@ impl<'t> Writer<'t> {
                         place = self.follow(place, child, entry, consumed)?;
                         continue;
                     }
-                    Ok(_) => break held,
+                    Ok(found) => break (held, matches!(found, Step::Leaf(()))),
                     Err(Torn) => return Err(damage(place.slot.number, TORN)),
                 }
             }
@@ -236,10 +241,10 @@ impl<'t> Writer<'t> {
                     hops.take(place.slot.number)?;
                     place = next;
                 }
-                Descent::Here(guard) => break self.hold(place.slot, guard),
+                Descent::Here { guard, present } => break (self.hold(place.slot, guard), present),
             }
         };
-        let at = Located { held, entry: place.entry, consumed: place.consumed };
+        let at = Located { held, entry: place.entry, consumed: place.consumed, present };
         self.key.clear();
         self.key.extend_from_slice(key);
         self.located = Some(at);
@@ -269,10 +274,10 @@ impl<'t> Writer<'t> {
                 Ok(Step::Crossing { child, entry, consumed }) => {
                     return Ok(Descent::Next(self.follow(place, child, entry, consumed)?));
                 }
-                Ok(_) => {
+                Ok(found) => {
                     let guard = latch.exclusive();
                     if guard.version() == version {
-                        return Ok(Descent::Here(guard));
+                        return Ok(Descent::Here { guard, present: matches!(found, Step::Leaf(())) });
                     }
                 }
                 Err(Torn) => return Err(damage(place.slot.number, TORN)),
@@ -286,7 +291,7 @@ impl<'t> Writer<'t> {
             Ok(Step::Crossing { child, entry, consumed }) => {
                 Ok(Descent::Next(self.follow(place, child, entry, consumed)?))
             }
-            Ok(_) => Ok(Descent::Here(guard)),
+            Ok(found) => Ok(Descent::Here { guard, present: matches!(found, Step::Leaf(())) }),
             Err(Torn) => Err(damage(place.slot.number, TORN)),
         }
     }
