@@ -1,0 +1,150 @@
+//! The store's lock, from the same process, through links, from another process and after fork.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use treering_segment::file::FileStorage;
+use treering_segment::memory::MemoryStorage;
+use treering_segment::storage::{Access, LockError, LockKind, Storage, StorageLock};
+
+const CHILD: &str = "TREERING_TEST_LOCK_DIRECTORY";
+
+/// Long enough that only a lost wake-up or a lock that is never freed can use it up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn take(storage: &dyn Storage, kind: LockKind) -> Result<Box<dyn StorageLock>, LockError> {
+    storage.lock("LOCK", kind, Duration::ZERO)
+}
+
+fn holder(result: Result<Box<dyn StorageLock>, LockError>) -> Option<u32> {
+    match result {
+        Err(LockError::Held { holder, path }) => {
+            assert!(path.ends_with("LOCK"));
+            holder
+        }
+        other => panic!("expected a held lock, not {other:?}"),
+    }
+}
+
+/// A child that takes the lock, says so, and holds it until its input ends.
+fn child_with_lock(directory: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "locks::child_holds_the_lock", "--ignored", "--nocapture"])
+        .env(CHILD, directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.as_mut().unwrap());
+    assert!(output.lines().map_while(Result::ok).any(|line| line.contains("lock taken")));
+    child
+}
+
+#[test]
+#[ignore = "run by other tests in a child"]
+fn child_holds_the_lock() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let storage = FileStorage::open(path).unwrap();
+    let _lock = take(&storage, LockKind::Exclusive).unwrap();
+    println!("\nlock taken");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn lock_is_refused_to_the_same_process_under_another_path() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = FileStorage::create(home.path().join("store")).unwrap();
+    let _lock = take(&storage, LockKind::Exclusive).unwrap();
+    std::os::unix::fs::symlink(home.path(), home.path().join("link")).unwrap();
+    let linked = FileStorage::open(home.path().join("link/store")).unwrap();
+    assert_eq!(holder(take(&linked, LockKind::Exclusive)), Some(std::process::id()));
+    assert_eq!(holder(take(&linked, LockKind::Shared)), Some(std::process::id()));
+    std::fs::hard_link(home.path().join("store/LOCK"), home.path().join("store/ALIAS")).unwrap();
+    let aliased = storage.lock("ALIAS", LockKind::Exclusive, Duration::ZERO);
+    assert!(matches!(aliased, Err(LockError::Held { .. })));
+}
+
+#[test]
+fn another_process_is_refused_and_named() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = child_with_lock(home.path());
+    let storage = FileStorage::open(home.path()).unwrap();
+    assert_eq!(holder(take(&storage, LockKind::Exclusive)), Some(child.id()));
+    assert_eq!(holder(take(&storage, LockKind::Shared)), Some(child.id()));
+    drop(child.stdin.take());
+    storage.lock("LOCK", LockKind::Exclusive, PATIENCE).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn killed_holder_leaves_the_lock_free() {
+    let home = tempfile::tempdir().unwrap();
+    let mut child = child_with_lock(home.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    take(&FileStorage::open(home.path()).unwrap(), LockKind::Exclusive).unwrap();
+}
+
+/// Closing any descriptor of a file drops the process's POSIX locks on it; the back end must not.
+#[test]
+fn opening_the_lock_file_does_not_lose_the_lock() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(home.path()).unwrap();
+    let lock = take(&storage, LockKind::Exclusive).unwrap();
+    storage.open("LOCK", Access::Read).unwrap_err();
+    take(&storage, LockKind::Exclusive).unwrap_err();
+    assert!(!another_process_gets_it(home.path()));
+    drop(lock);
+    assert!(another_process_gets_it(home.path()));
+}
+
+fn another_process_gets_it(directory: &Path) -> bool {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "locks::child_holds_the_lock", "--ignored"])
+        .env(CHILD, directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.unwrap().success()
+}
+
+#[test]
+fn waiting_for_a_lock_ends_when_it_is_let_go() {
+    let home = tempfile::tempdir().unwrap();
+    let memory = MemoryStorage::new();
+    let file = FileStorage::open(home.path()).unwrap();
+    for storage in [&memory as &dyn Storage, &file] {
+        let lock = take(storage, LockKind::Exclusive).unwrap();
+        thread::scope(|scope| {
+            let (started, starts) = mpsc::channel();
+            let waiter = scope.spawn(move || {
+                started.send(()).unwrap();
+                storage.lock("LOCK", LockKind::Exclusive, PATIENCE).map(drop)
+            });
+            starts.recv().unwrap();
+            drop(lock);
+            waiter.join().unwrap().unwrap();
+        });
+    }
+}
+
+#[test]
+fn lock_file_replaced_by_another_is_another_lock() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(home.path()).unwrap();
+    let first = take(&storage, LockKind::Exclusive).unwrap();
+    storage.rename("LOCK", "moved").unwrap();
+    let second = take(&storage, LockKind::Exclusive).unwrap();
+    let moved = storage.lock("moved", LockKind::Exclusive, Duration::ZERO);
+    assert!(matches!(moved, Err(LockError::Held { .. })));
+    drop(first);
+    storage.lock("moved", LockKind::Exclusive, Duration::ZERO).unwrap();
+    take(&storage, LockKind::Exclusive).unwrap_err();
+    drop(second);
+}

@@ -1,0 +1,1 @@
+//! Sealed segments on real files.
