@@ -170,7 +170,8 @@ impl Workload {
     fn list(&mut self) -> Operation {
         let mut prefix = self.key();
         let levels = self.random.index(3);
-        let cut = prefix.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(levels).map(|(at, _)| at + 1);
+        let cut =
+            prefix.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(levels).map(|(at, _)| at + 1);
         prefix.truncate(cut.unwrap_or(0));
         Operation::List { prefix }
     }
@@ -251,7 +252,8 @@ mod tests {
         assert!(keys.iter().all(|key| key.len() <= 64));
         assert!(keys.contains(&Vec::new()));
         assert!(keys.iter().any(|key| key.contains(&0)) && keys.iter().any(|key| key.contains(&0xff)));
-        let is_prefix = |a: &Vec<u8>| keys.iter().any(|b| b.len() > a.len() && !a.is_empty() && b.starts_with(a));
+        let is_prefix =
+            |a: &Vec<u8>| keys.iter().any(|b| b.len() > a.len() && !a.is_empty() && b.starts_with(a));
         assert!(keys.iter().any(|key| is_prefix(key)));
     }
 

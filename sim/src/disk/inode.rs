@@ -93,7 +93,8 @@ impl Inode {
     /// Notes the file's length, if it is new.
     pub(super) fn note_len(&mut self) -> Result<(), IoFailure> {
         let len = self.live.len()?;
-        let newest = self.pending_len.last().or(self.forgotten_len.last()).copied().unwrap_or(self.durable_len);
+        let newest =
+            self.pending_len.last().or(self.forgotten_len.last()).copied().unwrap_or(self.durable_len);
         if newest != len {
             self.pending_len.push(len);
         }

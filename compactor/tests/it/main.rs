@@ -1,0 +1,6 @@
+//! The crate's integration tests, in one binary.
+
+mod crash;
+mod damage;
+mod manifest;
+mod sample;
