@@ -1,7 +1,9 @@
 //! Making and releasing space in a frame: nodes upward from the header, leaves downward from the
 //! end, a free list per node size. What the space is for is not known here.
 //!
-//! - **A1** Nothing but a crossing may take the last [`SPILLOVER_RESERVATION`] bytes of the gap.
+//! - **A1** Nothing but a crossing may take the last [`SPILLOVER_RESERVATION`] bytes of the gap; and
+//!   the one word of an empty root, which takes the place of an entry's last leaf, so that a
+//!   removal cannot fail.
 //! - **A2** A freed node block of at most 32 units goes on the list of its exact size (last in,
 //!   first out); kinds of the same size share it. The topmost block, and the lowest leaf, widen
 //!   the gap again. Everything else that is released is dead until the next re-pack.
@@ -39,10 +41,11 @@ impl<'a> BlobFrame<'a> {
         store(words, W_TAG, id.store_tag);
         store(words, W_EPOCH, epoch);
         frame.clear(1);
+        frame.plant_empty_roots(1);
         frame
     }
 
-    /// Forgets all content: `entries` entries, all of them empty roots.
+    /// Forgets all content; the `entries` entries lead nowhere until they are set.
     pub(crate) fn clear(&mut self, entries: u16) {
         let table_units = usize::from(entries).div_ceil(4).max(1);
         let top = HEADER_UNITS + table_units;
@@ -51,12 +54,16 @@ impl<'a> BlobFrame<'a> {
         store(self.words, W_COUNTS, 0);
         let capacity = (table_units * 4) as u64;
         store(self.words, W_ENTRIES, HEADER_UNITS as u64 | (capacity << 16) | (u64::from(entries) << 32));
-        for word in (W_FREE..HEADER_UNITS).chain(HEADER_UNITS..top) {
+        for word in W_FREE..top {
             store(self.words, word, 0);
         }
+    }
+
+    /// Gives each of a cleared frame's first `entries` entries an empty root.
+    pub(crate) fn plant_empty_roots(&mut self, entries: u16) {
         for entry in 0..entries {
-            // Room is certain: an entry table that fits leaves room for its roots in any frame.
-            if let Ok(at) = self.take_node_units(1, 0) {
+            // There is room: an entry table is an eighth of what its roots may need at most.
+            if let Ok(at) = self.take_node_units(NodeType::EmptyRoot.units(), 0) {
                 store(self.words, usize::from(at), node_word(kind::EMPTY, 0, 0, 0));
                 self.set_entry(entry, at);
             }
@@ -106,7 +113,7 @@ impl<'a> BlobFrame<'a> {
     /// [`FreeError`] if no node starts there; the frame is then unchanged.
     pub fn free_node(&mut self, offset: NodeOffset) -> Result<(), FreeError> {
         let at = usize::from(offset.0);
-        if at < HEADER_UNITS || at >= self.node_top() {
+        if at < self.nodes_start() || at >= self.node_top() {
             return Err(FreeError::OutOfBounds);
         }
         let units = node_units(load(self.words, at)).ok_or(FreeError::NotANode)?;
@@ -127,16 +134,17 @@ impl<'a> BlobFrame<'a> {
         if bytes == 0 || bytes > self.frame_bytes() {
             return Err(AllocError::InvalidRequest);
         }
-        self.take_leaf_units(units_for(bytes)).map(|at| usize::from(at) * UNIT)
+        self.take_leaf_units(units_for(bytes), RESERVED_UNITS).map(|at| usize::from(at) * UNIT)
     }
 
     /// Space for a node of the type with `prefix` prefix bytes.
     pub(crate) fn take_node(&mut self, node: NodeType, prefix: usize) -> Result<u16, AllocError> {
-        let reserve = if node == NodeType::Crossing { 0 } else { RESERVED_UNITS };
+        let exempt = matches!(node, NodeType::Crossing | NodeType::EmptyRoot);
+        let reserve = if exempt { 0 } else { RESERVED_UNITS };
         self.take_node_units(node.units() + units_for(prefix), reserve)
     }
 
-    fn take_node_units(&mut self, units: usize, reserve: usize) -> Result<u16, AllocError> {
+    pub(crate) fn take_node_units(&mut self, units: usize, reserve: usize) -> Result<u16, AllocError> {
         if let Some(at) = self.take_listed(units) {
             return Ok(at);
         }
@@ -186,9 +194,9 @@ impl<'a> BlobFrame<'a> {
     }
 
     /// Space for `units` units of leaf.
-    pub(crate) fn take_leaf_units(&mut self, units: usize) -> Result<u16, AllocError> {
+    pub(crate) fn take_leaf_units(&mut self, units: usize, reserve: usize) -> Result<u16, AllocError> {
         let (top, bottom) = (self.node_top(), self.leaf_bottom());
-        let avail = bottom.saturating_sub(top).saturating_sub(RESERVED_UNITS);
+        let avail = bottom.saturating_sub(top).saturating_sub(reserve);
         match u16::try_from(bottom.wrapping_sub(units)) {
             Ok(at) if units > 0 && units <= avail => {
                 self.set_bounds(top, bottom - units);

@@ -4,8 +4,8 @@
 use crate::error::{AllocError, FrameError, Torn};
 use crate::frame::{BlobFrame, Found};
 use crate::layout::{
-    CROSSING_GROUP, NodeType, UNIT, flags_of, inline_bytes_max, key_bytes_max, kind, kind_of, u16_at,
-    units_for,
+    CROSSING_GROUP, NodeType, RESERVED_UNITS, UNIT, flags_of, inline_bytes_max, key_bytes_max, kind, kind_of,
+    u16_at, units_for,
 };
 use crate::leaf::{Leaf, LeafPointer, LeafValue, LeafView, write_leaf};
 use crate::node::{child_of, edge_below, edge_from, is_group};
@@ -178,7 +178,7 @@ impl BlobFrame<'_> {
 
     /// A new leaf that nothing leads to yet.
     pub(crate) fn new_leaf(&mut self, suffix: &[u8], leaf: &Leaf<'_>) -> Result<u16, AllocError> {
-        let at = self.take_leaf_units(leaf.units(suffix.len()))?;
+        let at = self.take_leaf_units(leaf.units(suffix.len()), RESERVED_UNITS)?;
         write_leaf(**self, usize::from(at), suffix, leaf);
         self.add_leaves(1);
         Ok(at)

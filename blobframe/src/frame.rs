@@ -247,6 +247,12 @@ impl<'a> BlobFrameRef<'a> {
         self.words.len()
     }
 
+    /// First unit behind the entry table.
+    pub(crate) fn nodes_start(self) -> usize {
+        let table = load(self.words, W_ENTRIES);
+        usize::from(u16_at(table, 0)) + usize::from(u16_at(table, 16)) / 4
+    }
+
     pub(crate) fn node_top(self) -> usize {
         u32_at(load(self.words, W_BOUNDS), 0) as usize
     }

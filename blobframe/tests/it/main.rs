@@ -1,1 +1,5 @@
 //! The integration tests of blobframe, one binary.
+
+mod forest;
+mod model;
+mod random;
