@@ -52,6 +52,7 @@ mod state;
 mod stats;
 mod store;
 mod tree;
+mod verify;
 mod write;
 
 pub use batch::Batch;
@@ -68,3 +69,4 @@ pub use range::{Entry, Range};
 pub use stats::Stats;
 /// What an engine can be opened in: storage, clock and randomness of the caller's.
 pub use treering_segment as segment;
+pub use verify::{FoundDamage, VerifyReport, verify, verify_in};

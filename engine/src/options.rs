@@ -162,12 +162,18 @@ impl Options {
             log_segment_bytes: self.log_segment_bytes.unwrap_or(default.log_segment_bytes),
         };
         shape.check()?;
-        if self.log_cap_bytes < 4 * shape.log_segment_bytes.min(self.log_cap_bytes.max(1))
-            && self.log_cap_bytes < 64 << 10
-        {
+        Ok(shape)
+    }
+
+    /// Checks what is not fixed at creation.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.log_cap_bytes < 64 << 10 {
             return Err(invalid("log_cap_bytes", "at least 64 KiB"));
         }
-        Ok(shape)
+        if self.staging_limit < 4 << 10 {
+            return Err(invalid("staging_limit", "at least 4 KiB"));
+        }
+        Ok(())
     }
 
     /// Checks that what the options name explicitly agrees with an existing store.

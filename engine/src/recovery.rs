@@ -70,6 +70,7 @@ impl Store {
     /// Opens, or creates, the store in the environment's directory.
     pub(crate) fn recover(env: Environment, options: Options) -> Result<Self> {
         let begun = Instant::now();
+        options.check()?;
         let kind = if options.read_only { LockKind::Shared } else { LockKind::Exclusive };
         if options.read_only && !env.storage.exists(STORE_FILE)? {
             return Err(not_a_store(&env));
