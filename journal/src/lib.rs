@@ -9,13 +9,18 @@
 //! passed in or built on the storage seam, and background work is a step function
 //! ([`Journal::drain_once`]). It does not know what trees, frames or cuts are.
 
+mod check;
 mod commit;
 mod error;
+mod files;
 mod journal;
 mod log_file;
 mod options;
+mod poison;
 pub mod record;
 mod recovery;
+mod ring_file;
+mod start;
 mod sync;
 
 pub use error::{Error, Poisoned, Result};

@@ -50,6 +50,7 @@ pub use draft::Draft;
 pub use view::{Change, Operation, Operations, Record};
 
 pub(crate) use draft::filler_into;
+pub(crate) use view::Reject;
 #[cfg(test)]
 mod tests;
 
@@ -182,7 +183,8 @@ impl RawHeader {
             epoch: u64_at(bytes, 32),
             time_ms: u64_at(bytes, 40),
         };
-        let fits = header.length as usize >= header.body_start() + header.pad();
+        let fits = header.length as usize >= header.body_start() + header.pad()
+            && lsn.checked_add(u64::from(header.length)).is_some();
         (header.lsn == lsn && header.length.is_multiple_of(8) && fits).then_some(header)
     }
 

@@ -82,6 +82,16 @@ impl<'a> Record<'a> {
         if record_crc(salt, bytes) != header.crc {
             return Err(Reject::Invalid);
         }
+        Self::interpret(&header, bytes)
+    }
+
+    /// As `examine`, of bytes whose checksum was found to hold just before.
+    pub(crate) fn decode_checked(bytes: &'a [u8], lsn: Lsn) -> Option<Self> {
+        let header = RawHeader::parse(bytes, lsn)?;
+        Self::interpret(&header, bytes.get(..header.length as usize)?).ok()
+    }
+
+    fn interpret(header: &RawHeader, bytes: &'a [u8]) -> Result<Self, Reject> {
         if header.flags & !FLAGS_KNOWN != 0 {
             return Err(Reject::Malformed("a record with unknown flags"));
         }
@@ -101,7 +111,7 @@ impl<'a> Record<'a> {
         let staging = next(header.has(FLAG_STAGED));
         let death = next(header.has(FLAG_DEATH));
         let record = Self {
-            lsn,
+            lsn: header.lsn,
             kind,
             incarnation: header.incarnation,
             epoch: header.epoch,
