@@ -70,19 +70,21 @@ fn file_with(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Arc<dyn Storage
 
 fn byte_of(region: &dyn Region, at: usize) -> u8 {
     assert!(at < region.len(), "a byte inside the region");
+    let byte = region.as_ptr().wrapping_add(at);
     #[expect(unsafe_code, reason = "looks at mapped memory")]
     // SAFETY: inside the region, which is alive; nobody else touches it during the case.
     unsafe {
-        region.as_ptr().add(at).read_volatile()
+        byte.read_volatile()
     }
 }
 
 fn set_byte(region: &dyn Region, at: usize, byte: u8) {
     assert!(at < region.len(), "a byte inside the region");
+    let place = region.as_ptr().wrapping_add(at);
     #[expect(unsafe_code, reason = "changes mapped memory")]
     // SAFETY: inside the region, which is alive and mapped for writing; nobody else touches it.
     unsafe {
-        region.as_ptr().add(at).write_volatile(byte);
+        place.write_volatile(byte);
     }
 }
 
@@ -191,7 +193,7 @@ fn handles_see_each_others_writes(storage: &dyn Storage) {
 }
 
 fn cut_and_grown_again_reads_as_zeros(storage: &dyn Storage) {
-    let file = file_with(storage, "f", &[7; 20_000]);
+    let file = file_with(storage, "f", &vec![7; 20_000]);
     file.set_len(5001).expect("cut");
     assert_eq!(contents(&*file), vec![7; 5001], "what is left");
     file.set_len(20_000).expect("grow");
@@ -216,7 +218,7 @@ fn allocating_extends_and_keeps(storage: &dyn Storage) {
 }
 
 fn hole_keeps_length_and_neighbours(storage: &dyn Storage) {
-    let file = file_with(storage, "f", &[7; 40_000]);
+    let file = file_with(storage, "f", &vec![7; 40_000]);
     file.punch_hole(8192, 16_384).expect("punch");
     file.punch_hole(36_864, 1 << 20).expect("punch across the end");
     file.punch_hole(0, 0).expect("punch nothing");
@@ -284,7 +286,7 @@ fn map_stays_while_the_file_grows(storage: &dyn Storage) {
     let region = file.map(0, 8192, MapAccess::ReadWrite).expect("map");
     let before = region.as_ptr();
     for offset in (8192..400_000).step_by(50_000) {
-        file.write_all_at(&[2; 50_000], offset).expect("write");
+        file.write_all_at(&vec![2; 50_000], offset).expect("write");
     }
     assert_eq!(region.as_ptr(), before, "the address stays");
     set_byte(&*region, 17, 3);

@@ -135,6 +135,18 @@ impl Tail {
 }
 
 /// An in-memory payload store. Appends, reads and evictions run beside one another.
+///
+/// ```
+/// use treering_segment::heap::HeapSegment;
+///
+/// let segment = HeapSegment::new();
+/// let offset = segment.append(b"payload")?;
+/// let slice = segment.read(offset, 7).expect("it is live");
+/// assert_eq!(segment.evict_prefix_to(segment.end_offset()), 7);
+/// assert_eq!(segment.read(offset, 7), None);
+/// assert_eq!(slice, &b"payload"[..]); // Slices stay valid.
+/// # Ok::<(), treering_segment::heap::HeapError>(())
+/// ```
 #[derive(Debug)]
 pub struct HeapSegment {
     tail: Mutex<Tail>,

@@ -332,7 +332,7 @@ mod tests {
         // SAFETY: the region is alive, and nobody writes it now.
         let first = unsafe { std::slice::from_raw_parts(region.as_ptr(), region.len()) }.to_vec();
         assert_eq!(first, bytes[4096..94_096]);
-        contents.write(100_000, &[7; 1_000_000]).unwrap();
+        contents.write(100_000, &vec![7; 1_000_000]).unwrap();
         contents.write(4096, &[9]).unwrap();
         // SAFETY: as above.
         assert_eq!(unsafe { *region.as_ptr() }, 9);

@@ -48,15 +48,15 @@
 //! 172 u32 probes of the filter | 176 [u8;32] Merkle root, see merkle.rs | 208 [u8;44] zero
 //! 252 u32 CRC-32C (salted) of 0..252
 //! ```
-//! Values that an empty segment does not have are zero.
+//! Values that a segment does not have are zero, and a reader insists on every zero here.
 //!
 //! # Validity
 //! A file is a sealed segment if and only if its header and its footer pass their checksums, name
 //! the segment and store asked for, agree with each other, the length in the footer is the file's, and the
 //! sections lie in order between header and footer and pass theirs. It is *undamaged* if and only if,
 //! further, the records tile their section, each passes both its checksums, keys ascend strictly, and
-//! index, filter, bounds, counts and root are those that a writer derives from them. So every byte of the
-//! file is under some checksum.
+//! the filter passes every key, and index, bounds, counts and root are those that a writer derives from
+//! them. So every byte of the file is under some checksum.
 //!
 //! # After a crash
 //! A file without a valid footer is one that nobody was told about: the footer is written last, and
@@ -166,7 +166,11 @@ pub(super) fn decode_header(block: &[u8], expect: &Identity, file: &Path) -> Res
     if array_at::<16>(block, 16) != expect.store_id {
         return damaged("the segment belongs to another store");
     }
-    Ok(u64_at(block, 32))
+    let cohort = u64_at(block, 32);
+    if encode_header(expect, cohort) != block[..HEADER_BYTES] {
+        return damaged("the header has bytes that this format does not know");
+    }
+    Ok(cohort)
 }
 
 /// What stands in front of a record's key and value.
@@ -223,6 +227,9 @@ impl RecordHeader {
         }
         if block[6] & !(FLAG_DEATH | FLAG_TOMBSTONE) != 0 || block[7] != 0 {
             return Err("a record has flags that this format does not know");
+        }
+        if header.death_ms.is_none() && u64_at(block, 32) != 0 {
+            return Err("a record that never dies has a death time");
         }
         if header.tombstone && header.value_len != 0 {
             return Err("a tombstone has a value");
@@ -319,7 +326,7 @@ impl Footer {
         let flags = u32_at(block, 168);
         let records = u64_at(block, 48);
         let pair = |at| (records > 0).then(|| (u64_at(block, at), u64_at(block, at + 8)));
-        Ok(Self {
+        let footer = Self {
             summary: SegmentSummary {
                 id: identity.id,
                 store_id: identity.store_id,
@@ -344,6 +351,10 @@ impl Footer {
             bounds_crc: u32_at(block, 112),
             first_key_len: u32_at(block, 116),
             filter_probes: u32_at(block, 172),
-        })
+        };
+        if footer.encode() != block {
+            return Err("the footer has bytes that this format does not know");
+        }
+        Ok(footer)
     }
 }

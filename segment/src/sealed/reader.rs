@@ -330,14 +330,14 @@ pub struct Range {
 
 impl Range {
     fn advance(&mut self) -> Result<Option<Record>, SegmentError> {
+        if matches!(self.at, Position::Ended) {
+            return Ok(None);
+        }
         self.open.check_length()?;
-        let mut at = match self.at {
-            Position::Ended => return Ok(None),
-            Position::At(at) => at,
-            Position::Unsought => match &self.from {
-                Bound::Unbounded => HEADER_BYTES,
-                Bound::Included(key) | Bound::Excluded(key) => self.open.seek(key)?,
-            },
+        let mut at = match (self.at, &self.from) {
+            (Position::At(at), _) => at,
+            (_, Bound::Unbounded) => HEADER_BYTES,
+            (_, Bound::Included(key) | Bound::Excluded(key)) => self.open.seek(key)?,
         };
         while at < self.open.records_end() {
             let located = self.open.record_at(at)?;
