@@ -105,8 +105,13 @@ impl SimDisk {
 
     /// Cuts the power: this disk is dead, and the returned one holds what `seed` makes of the rest.
     pub fn crash(&self, seed: u64) -> SimDisk {
+        self.state.lock().dead = true;
+        self.after_crash(seed)
+    }
+
+    /// What a power cut at this moment would leave, as `seed` has it; this disk goes on.
+    pub fn after_crash(&self, seed: u64) -> SimDisk {
         let mut state = self.state.lock();
-        state.dead = true;
         let mut random = Random::new(seed);
         let loss = Loss::draw(&mut random);
         let mut names = state.durable_names.clone();
