@@ -82,6 +82,44 @@ fn another_process_is_refused_and_named() {
 }
 
 #[test]
+fn forked_child_neither_has_the_lock_nor_loses_it_for_its_parent() {
+    let home = tempfile::tempdir().unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "locks::child_holds_the_lock_and_forks", "--ignored"])
+        .env(CHILD, home.path())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// A process of its own, so that no other test's thread holds a lock at the moment of the fork.
+#[test]
+#[ignore = "run by forked_child_neither_has_the_lock_nor_loses_it_for_its_parent in a child"]
+fn child_holds_the_lock_and_forks() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let storage = FileStorage::open(&path).unwrap();
+    let lock = take(&storage, LockKind::Exclusive).unwrap();
+    let parent = std::process::id();
+    let mut command = Command::new("true");
+    let in_the_fork = move || {
+        let refused = holder(take(&storage, LockKind::Exclusive)) == Some(parent);
+        drop(storage.open("LOCK", Access::Read));
+        if refused { Ok(()) } else { Err(std::io::ErrorKind::Other.into()) }
+    };
+    #[expect(unsafe_code, reason = "the one way to run code in a forked child")]
+    // SAFETY: the closure allocates and locks, which is fine after a fork of a process whose other thread
+    // only waits for this test to end.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, in_the_fork);
+    }
+    assert!(command.status().unwrap().success(), "the fork was refused, and named its parent");
+    assert!(!another_process_gets_it(Path::new(&path)), "the parent still has the lock");
+    drop(lock);
+    assert!(another_process_gets_it(Path::new(&path)));
+}
+
+#[test]
 fn killed_holder_leaves_the_lock_free() {
     let home = tempfile::tempdir().unwrap();
     let mut child = child_with_lock(home.path());
