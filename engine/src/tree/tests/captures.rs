@@ -131,6 +131,7 @@ fn concurrent_writers_do_not_reach_into_a_cut() {
                 }
             });
         }
+        let _stop = StopOnDrop(&stop);
         let mut disk = Disk::new();
         for cut in 0..60 {
             std::thread::yield_now();
@@ -152,7 +153,6 @@ fn concurrent_writers_do_not_reach_into_a_cut() {
             reopened.verify_frames().unwrap();
             assert!(contents(&reopened, Direction::Forward) == now, "cut {cut} equals its moment");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     tree.verify_frames().unwrap();
 }

@@ -14,6 +14,15 @@ use treering_blobframe::{Direction, Leaf, LeafPointer, LeafValue};
 pub(super) const FRAME: usize = 4096;
 pub(super) const TAG: u64 = 0x5eed;
 
+/// Tells the other threads of a test to stop when its own part ends, be it by a panic.
+pub(super) struct StopOnDrop<'a>(pub(super) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// An owned description of a leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Value {

@@ -138,11 +138,11 @@ fn readers_and_scans_see_whole_values_while_writers_split_frames() {
             scope.spawn(|| scan_randomly(&tree, 93, &stop)),
             scope.spawn(|| list_randomly(&tree, &stop)),
         ];
-        let written: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-        stop.store(true, Ordering::Relaxed);
-        for result in written {
-            result.unwrap();
+        let stopping = StopOnDrop(&stop);
+        for writer in writers {
+            writer.join().unwrap();
         }
+        drop(stopping);
         for reader in readers {
             assert!(reader.join().unwrap() > 0);
         }
@@ -186,9 +186,59 @@ fn a_batch_is_seen_whole_or_not_at_all_by_one_reader_at_a_time() {
                 }
             });
         }
+        let _stop = StopOnDrop(&stop);
         for round in 2..200 {
             put_all(round);
         }
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn writers_that_meet_in_frames_under_split_lose_no_key() {
+    const EACH: u64 = 6_000;
+    let tree = new_tree();
+    // All threads put the same stretch of keys at the same time, so that they meet in its frames.
+    let key_of = |writer: u64, index: u64| {
+        let spread = (index / 64) << 40 | (index.wrapping_mul(0x9e37_79b9) % 64) << 8 | writer;
+        [b"\0\0\0\x01k/", &spread.to_be_bytes()[..]].concat()
+    };
+    let done: Vec<_> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (tree, done, stop) = (&tree, &done, &stop);
+            scope.spawn(move || {
+                let mut rng = Rng::new(seed + 70);
+                while !stop.load(Ordering::Relaxed) {
+                    let writer = rng.below(WRITERS);
+                    // Acquire pairs with the writer's release: what it has put, a read finds.
+                    let put = done[writer].load(Ordering::Acquire);
+                    let index = put.saturating_sub(1 + rng.below(200) as u64);
+                    if index < put {
+                        let key = key_of(writer as u64, index);
+                        assert_eq!(tree.get(&key).unwrap().map(Value::from), Some(whole(&key, index + 1)));
+                    }
+                }
+            });
+        }
+        let _stop = StopOnDrop(&stop);
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (tree, done) = (&tree, &done[writer]);
+                scope.spawn(move || {
+                    for index in 0..EACH {
+                        let key = key_of(writer as u64, index);
+                        assert_eq!(tree.writer(1).put(&key, &whole(&key, index + 1).leaf()), Ok(false));
+                        done.store(index + 1, Ordering::Release);
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    });
+    let keys = (0..WRITERS as u64).flat_map(|writer| (0..EACH).map(move |index| (writer, index)));
+    let model = keys.map(|(writer, index)| (key_of(writer, index), whole(&key_of(writer, index), index + 1)));
+    assert_equals(&tree, &model.collect());
 }
