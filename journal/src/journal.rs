@@ -10,7 +10,8 @@
 //! - J8 promised <= freed ring space + capacity, and promised <= the end of the files made ready. Both are
 //!   checked where a credit is given, before the gate; so an append waits for nothing and the
 //!   drainer always finds a file (PROTOCOL W1).
-//! - J9 Ordinary credits leave `reserve` bytes of both alone, for deletes, marks and the close (F1).
+//! - J9 Ordinary credits leave `reserve` bytes of both alone, for deletes and cuts; these leave a quarter of
+//!   it for marks and the close (F1).
 //! - J10 Bytes are written to the log once, in stream order, after their checksums held (F2). After a failed
 //!   write or sync nothing is written or synced again: the journal is poisoned.
 //! - J11 A position is acknowledged only when everything before it is published (O1), and `Sync` only when
@@ -119,10 +120,10 @@ impl Journal {
         self.admit_beyond(bytes, self.options.reserve())
     }
 
-    /// As [`Self::admit`], but may use the space kept back for deletes, marks and cuts, by which space is
-    /// won back.
+    /// As [`Self::admit`], but may use the space kept back for deletes and cuts, by which space is won back.
+    /// A rest is left for marks and the close even so.
     pub fn admit_reserve(&self, bytes: usize) -> Result<Credit<'_>> {
-        self.admit_beyond(bytes, 0)
+        self.admit_beyond(bytes, self.options.reserve() / 4)
     }
 
     fn admit_beyond(&self, bytes: usize, reserve: u64) -> Result<Credit<'_>> {
@@ -319,7 +320,7 @@ impl Journal {
     }
 
     fn append_durably(&self, draft: &Draft<'_>) -> Result<Lsn> {
-        let credit = self.admit_reserve(draft.encoded_len())?;
+        let credit = self.admit_beyond(draft.encoded_len(), 0)?;
         let appended = self.append(credit, draft);
         self.acknowledge(appended.end, Durability::Sync)?;
         Ok(self.group.durable())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use treering_journal::{
-    Appended, Draft, Durability, Error, Journal, JournalOptions, Kind, Lsn, Mode, RecoverFrom, Recovered,
+    Appended, Draft, Error, Journal, JournalOptions, Kind, Lsn, Mode, RecoverFrom, Recovered,
     Result, recover,
 };
 use treering_segment::clock::{OsEntropy, SystemClock};
@@ -22,18 +22,6 @@ pub(crate) fn environment(storage: Arc<dyn Storage>) -> Environment {
 
 pub(crate) fn memory() -> Environment {
     environment(Arc::new(MemoryStorage::new()))
-}
-
-/// A copy of all files, as a crash at this moment leaves them to a killed process's successor.
-pub(crate) fn copy_of(env: &Environment) -> Environment {
-    let copy = MemoryStorage::new();
-    for name in env.storage.list().unwrap() {
-        let from = env.storage.open(&name, Access::Read).unwrap();
-        let mut bytes = vec![0; usize::try_from(from.len().unwrap()).unwrap()];
-        from.read_exact_at(&mut bytes, 0).unwrap();
-        copy.create(&name).unwrap().write_all_at(&bytes, 0).unwrap();
-    }
-    environment(Arc::new(copy))
 }
 
 /// Everything that makes a put recognizable.
@@ -86,11 +74,6 @@ pub(crate) fn read(env: &Environment) -> (Recovered, Vec<Seen>) {
 pub(crate) fn reopen(env: &Environment) -> (Journal, Vec<Seen>) {
     let (recovered, seen) = replay(env, first(), Mode::Writing).unwrap();
     (Journal::start(env, &options(), recovered).unwrap(), seen)
-}
-
-pub(crate) fn sync(journal: &Journal, seen: &[Seen]) {
-    let _ = seen;
-    journal.acknowledge(journal.tail(), Durability::Sync).unwrap();
 }
 
 pub(crate) fn damage(error: &Error) -> &treering_segment::error::Damage {
