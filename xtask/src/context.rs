@@ -88,6 +88,24 @@ impl Context {
             Err(error) => Outcome::Failed(format!("{shown}: {error}")),
         }
     }
+
+    /// As [`Context::run`], but keeps what the command says on standard error to itself, save for the
+    /// lines that hold `telling`, unless it fails.
+    pub(crate) fn run_quietly(&self, command: &mut Command, telling: &str) -> Outcome {
+        let shown = show(command);
+        println!("$ {shown}");
+        let output = match command.current_dir(&self.root).stdin(Stdio::null()).output() {
+            Ok(output) => output,
+            Err(error) => return Outcome::Failed(format!("{shown}: {error}")),
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() {
+            said.lines().filter(|line| line.contains(telling)).for_each(|line| println!("{line}"));
+            return Outcome::Passed;
+        }
+        print!("{}{said}", String::from_utf8_lossy(&output.stdout));
+        Outcome::Failed(format!("{shown}: {}", output.status))
+    }
 }
 
 /// The cargo that started this program.

@@ -6,7 +6,7 @@
 //! makes it worth having. What a run finds lands in `fuzz/artifacts/<target>`; its corpus grows in
 //! `fuzz/corpus/<target>`, and the inputs committed in `fuzz/seeds/<target>` start it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use crate::context::{Context, Outcome, answers};
@@ -83,7 +83,7 @@ fn build(context: &Context, host: &str, targets: &[&str]) -> Outcome {
     context.run(&mut command)
 }
 
-fn run_target(context: &Context, binary: &PathBuf, target: &str, seconds: u64) -> Outcome {
+fn run_target(context: &Context, binary: &Path, target: &str, seconds: u64) -> Outcome {
     let corpus = context.root.join("fuzz/corpus").join(target);
     let artifacts = context.root.join("fuzz/artifacts").join(target);
     for folder in [&corpus, &artifacts] {
@@ -102,5 +102,9 @@ fn run_target(context: &Context, binary: &PathBuf, target: &str, seconds: u64) -
     command.arg(format!("-rss_limit_mb={MEMORY_MAX_MB}"));
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
     command.args(["-max_len=65536", "-print_final_stats=1", "-verbosity=0"]);
-    context.run(&mut command)
+    let outcome = context.run_quietly(&mut command, "stat::number_of_executed_units");
+    if outcome != Outcome::Passed {
+        println!("the input is in {}; once mended, commit it to fuzz/seeds/{target}", artifacts.display());
+    }
+    outcome
 }
