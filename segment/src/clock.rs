@@ -1,6 +1,6 @@
 //! The real clock and the real randomness. Nothing below the engine uses them unless they are
 //! handed in through an [`Environment`](crate::storage::Environment).
-#![allow(clippy::disallowed_methods, reason = "this file is the one home of clocks and randomness")]
+#![expect(clippy::disallowed_methods, reason = "this file is the one home of clocks and randomness")]
 
 use std::io;
 

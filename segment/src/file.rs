@@ -9,7 +9,7 @@
 //! - **D3** A sync that failed is never tried again, `EINTR` included: after it the kernel may have
 //!   forgotten which bytes it lost (PROTOCOL F1).
 //! - **D4** A writable mapping is not inherited by forked children (PROTOCOL F7).
-#![allow(clippy::disallowed_methods, reason = "this file and lock.rs are the home of raw file calls")]
+#![expect(clippy::disallowed_methods, reason = "this file and lock.rs are the home of raw file calls")]
 
 use std::ffi::OsStr;
 use std::fs::File;

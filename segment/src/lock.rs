@@ -13,7 +13,7 @@
 //!
 //! - **L3** An entry belongs to the process that made it. In a forked child it is void, and its
 //!   descriptors may be closed: the child holds no lock that closing could drop.
-#![allow(clippy::disallowed_methods, reason = "this file and file.rs are the home of raw file calls")]
+#![expect(clippy::disallowed_methods, reason = "this file and file.rs are the home of raw file calls")]
 
 use std::collections::BTreeMap;
 use std::io;

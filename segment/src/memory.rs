@@ -120,6 +120,7 @@ impl Storage for MemoryStorage {
     ) -> Result<Box<dyn StorageLock>, LockError> {
         let path = self.checked_name("lock", name).map_err(LockError::Io)?;
         self.shared.files.lock().entry(name.to_owned()).or_default();
+        #[expect(clippy::disallowed_methods, reason = "a bounded wait measures itself")]
         let deadline = Instant::now().checked_add(patience);
         let mut locks = self.shared.locks.lock();
         loop {

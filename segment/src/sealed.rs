@@ -6,6 +6,7 @@ mod filter;
 mod format;
 mod mapping;
 mod merkle;
+mod range;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use bytes::Bytes;
 use crate::error::{Damage, IoFailure};
 
 pub use format::{MAX_KEY_BYTES, MAX_VALUE_BYTES, file_name, id_of};
-pub use reader::{Range, Record, SegmentReader};
+pub use range::Range;
+pub use reader::{Record, SegmentReader};
 pub use writer::SegmentWriter;
 
 /// One record, as a writer is given it.

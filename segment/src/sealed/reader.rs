@@ -5,6 +5,7 @@
 //!   `format.rs`); a record is checked when it is looked at, its value when it is asked for.
 //! - **S4** Before the mapping is looked at, the file's length is checked (S2 in `mapping.rs`).
 
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use super::format::{
     u16_at, u64_at,
 };
 use super::mapping;
+use super::range::Range;
 use super::{RecordPointer, SegmentError, SegmentSummary};
 use crate::error::Damage;
 use crate::storage::{Access, MapAccess, Storage, StorageFile};
@@ -63,6 +65,24 @@ pub struct Record {
 }
 
 impl Record {
+    pub(super) fn of(open: &Arc<Open>, located: &Located) -> Self {
+        let header = &located.header;
+        Self {
+            key: open.bytes.slice(located.key_start..located.value_start),
+            lsn: header.lsn,
+            written_ms: header.written_ms,
+            death_ms: header.death_ms,
+            tombstone: header.tombstone,
+            pointer: RecordPointer {
+                offset: located.value_start as u64,
+                length: header.value_len,
+                crc: header.value_crc,
+            },
+            offset: located.offset as u64,
+            open: Arc::clone(open),
+        }
+    }
+
     /// The value, a slice of the mapping; its checksum is verified first.
     pub fn value(&self) -> Result<Bytes, SegmentError> {
         self.open.payload(&self.pointer)
@@ -151,7 +171,7 @@ impl Open {
     }
 
     /// Where to start reading to meet every record whose key is at least `key`.
-    fn seek(&self, key: &[u8]) -> Result<usize, SegmentError> {
+    pub(super) fn seek(&self, key: &[u8]) -> Result<usize, SegmentError> {
         let (mut low, mut high) = (0, self.index_entries());
         let mut start = HEADER_BYTES;
         while low < high {
@@ -251,14 +271,22 @@ impl SegmentReader {
         if !filter::may_hold(self.open.filter(), probes, KeyHash::of(key)) {
             return Ok(None);
         }
-        self.range(Bound::Included(key), Bound::Included(key)).next().transpose()
+        let mut at = self.open.seek(key)?;
+        while at < self.open.records_end() {
+            let located = self.open.record_at(at)?;
+            match self.open.key_of(&located).cmp(key) {
+                Ordering::Less => at = located.end,
+                Ordering::Equal => return Ok(Some(Record::of(&self.open, &located))),
+                Ordering::Greater => break,
+            }
+        }
+        Ok(None)
     }
 
     /// The records between two bounds, in key order, tombstones included. The iterator ends after
     /// its first error.
     pub fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range {
-        let own = |bound: Bound<&[u8]>| bound.map(<[u8]>::to_vec);
-        Range { open: Arc::clone(&self.open), from: own(from), to: own(to), at: Position::Unsought }
+        Range::new(Arc::clone(&self.open), from, to)
     }
 
     /// All records, in key order.
@@ -307,91 +335,5 @@ impl Sections {
         let index_table = (filter_start - index_start).checked_sub(table_bytes)?;
         let probes_are_sane = footer.filter_probes <= filter::MAX_PROBES;
         probes_are_sane.then_some(Self { index_start, filter_start, bounds_start, index_table })
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Position {
-    /// Nothing looked at yet.
-    Unsought,
-    /// The next record is here.
-    At(usize),
-    Ended,
-}
-
-/// Records of a segment, in key order.
-#[derive(Clone, Debug)]
-pub struct Range {
-    open: Arc<Open>,
-    from: Bound<Vec<u8>>,
-    to: Bound<Vec<u8>>,
-    at: Position,
-}
-
-impl Range {
-    fn advance(&mut self) -> Result<Option<Record>, SegmentError> {
-        if matches!(self.at, Position::Ended) {
-            return Ok(None);
-        }
-        self.open.check_length()?;
-        let mut at = match (self.at, &self.from) {
-            (Position::At(at), _) => at,
-            (_, Bound::Unbounded) => HEADER_BYTES,
-            (_, Bound::Included(key) | Bound::Excluded(key)) => self.open.seek(key)?,
-        };
-        while at < self.open.records_end() {
-            let located = self.open.record_at(at)?;
-            let key = self.open.key_of(&located);
-            at = located.end;
-            let below = match &self.from {
-                Bound::Unbounded => false,
-                Bound::Included(from) => key < from.as_slice(),
-                Bound::Excluded(from) => key <= from.as_slice(),
-            };
-            let beyond = match &self.to {
-                Bound::Unbounded => false,
-                Bound::Included(to) => key > to.as_slice(),
-                Bound::Excluded(to) => key >= to.as_slice(),
-            };
-            if beyond {
-                break;
-            }
-            if !below {
-                self.at = Position::At(at);
-                return Ok(Some(self.record(&located)));
-            }
-        }
-        self.at = Position::Ended;
-        Ok(None)
-    }
-
-    fn record(&self, located: &Located) -> Record {
-        let header = &located.header;
-        Record {
-            key: self.open.bytes.slice(located.key_start..located.value_start),
-            lsn: header.lsn,
-            written_ms: header.written_ms,
-            death_ms: header.death_ms,
-            tombstone: header.tombstone,
-            pointer: RecordPointer {
-                offset: located.value_start as u64,
-                length: header.value_len,
-                crc: header.value_crc,
-            },
-            offset: located.offset as u64,
-            open: Arc::clone(&self.open),
-        }
-    }
-}
-
-impl Iterator for Range {
-    type Item = Result<Record, SegmentError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let result = self.advance();
-        if result.is_err() {
-            self.at = Position::Ended;
-        }
-        result.transpose()
     }
 }
