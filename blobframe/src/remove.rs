@@ -59,7 +59,14 @@ impl BlobFrame<'_> {
         if stop.at == leaf {
             match (stop.slot, above) {
                 (Slot::Edge { node, byte }, Some(above)) => self.cut_edge(node, byte, above.slot)?,
+                (Slot::Entry(_), _) if self.entries() == 1 => {
+                    // The last leaf: the frame starts anew, without dead units.
+                    self.clear(1);
+                    self.plant_empty_roots(1);
+                    return Ok(Remove::Removed);
+                }
                 (slot, _) => {
+                    // There is room: V2 of `verify`.
                     let root = self.take_node(NodeType::EmptyRoot, 0).map_err(|_| Torn)?;
                     store(self.words, usize::from(root), node_word(kind::EMPTY, 0, 0, 0));
                     self.set_slot(slot, root)?;

@@ -181,7 +181,7 @@ impl<'s> Survey<'s> {
         4 * units >= self.total && 4 * units <= 3 * self.total
     }
 
-    fn from_half(&self, units: usize) -> usize {
+    fn distance_from_half(&self, units: usize) -> usize {
         (2 * units).abs_diff(self.total)
     }
 
@@ -239,7 +239,7 @@ impl<'s> Survey<'s> {
         let mut best: Option<(usize, u16, u8)> = None;
         for &(at, parent) in self.order {
             let units = self.size(at);
-            let far = self.from_half(units);
+            let far = self.distance_from_half(units);
             if parent == 0 || !self.balanced(units) || best.is_some_and(|(least, ..)| least <= far) {
                 continue;
             }
@@ -268,7 +268,7 @@ impl<'s> Survey<'s> {
             for (length, last) in runs[index..].iter().enumerate() {
                 sum += last.units;
                 let lone_crossing = length == 0 && self.kind(first.child) == kind::CROSSING;
-                let far = self.from_half(sum);
+                let far = self.distance_from_half(sum);
                 if self.balanced(sum) && !lone_crossing && best.is_none_or(|(least, ..)| far < least) {
                     best = Some((far, first.low, last.high));
                 }

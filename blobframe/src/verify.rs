@@ -3,7 +3,8 @@
 //! A frame is valid if and only if all of these hold:
 //! - **V1** Magic, format and size are those of a frame of this many words; unused bits are zero.
 //! - **V2** header ≤ entry table ≤ node_top ≤ leaf_bottom ≤ units; there is at least one entry, and
-//!   no more than the table holds.
+//!   no more than the table holds. If there are several, the gap has a unit for the empty root of
+//!   each (a frame with one entry starts anew when its last leaf goes).
 //! - **V3** Each free list holds free blocks of exactly its size in the node region, once each; the
 //!   header counts their units.
 //! - **V4** What can be reached from the entries lies whole in its region, and nothing overlaps.
@@ -25,8 +26,8 @@ use crate::error::{Torn, VerifyError};
 use crate::frame::BlobFrameRef;
 use crate::layout::{
     CROSSING_GROUP, FREE_CLASSES, HEADER_UNITS, LEAF_DEATH, LEAF_POINTER, LEAF_STAGED, NodeType, UNIT,
-    W_COUNTS, W_DEAD, W_ENTRIES, W_FREE, W_MAGIC, flags_of, inline_bytes_max, key_bytes_max, kind, kind_of,
-    u16_at, u32_at,
+    W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES, W_FREE, W_MAGIC, flags_of, inline_bytes_max, key_bytes_max, kind,
+    kind_of, u16_at, u32_at,
 };
 use crate::leaf::{LeafView, STAGING};
 use crate::node::{Edges, is_group};
@@ -88,8 +89,9 @@ fn header(frame: BlobFrameRef<'_>) -> Result<(), VerifyError> {
         return Err(wrong(W_ENTRIES, "the entry table is out of bounds"));
     }
     let (top, bottom) = (frame.node_top(), frame.leaf_bottom());
-    if at + capacity / 4 > top || top > bottom || bottom > frame.units() {
-        return Err(wrong(crate::layout::W_BOUNDS, "the regions overlap or leave the frame"));
+    let roots = if entries > 1 { usize::from(entries) } else { 0 };
+    if at + capacity / 4 > top || top + roots > bottom || bottom > frame.units() {
+        return Err(wrong(W_BOUNDS, "the regions overlap or leave the frame"));
     }
     Ok(())
 }
@@ -171,6 +173,9 @@ impl Proof<'_> {
                 self.claim_node(at, NodeType::Crossing.units())
             }
             kind::EMPTY if !reach.root => Err(wrong(at, "an empty root is not an entry's root")),
+            kind::EMPTY if word != u64::from(kind::EMPTY) => {
+                Err(wrong(at, "an empty root has unknown flags"))
+            }
             kind::EMPTY => self.claim_node(at, NodeType::EmptyRoot.units()),
             _ => self.inner(&reach, word),
         }

@@ -55,7 +55,7 @@ fn churn(
     for round in 1..=rounds {
         let key = key_of(&mut random);
         // Grow for a while, then wither.
-        let puts = if (round / (rounds / 4).max(1)) % 2 == 0 { 7 } else { 3 };
+        let puts = if (round / (rounds / 4).max(1)).is_multiple_of(2) { 7 } else { 3 };
         if random.below(10) < puts {
             let len = random.below(value_max + 1);
             let value = random.bytes(len);
