@@ -3,6 +3,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
+use indicatif::HumanCount;
 use serde_json::Value;
 
 use crate::failure::{Failure, Outcome};
@@ -97,6 +98,14 @@ pub(crate) fn json_line(fields: &[(&str, Value)]) -> String {
     }
     line.push('}');
     line
+}
+
+/// `count` things, in words: "1 frame", "2,000 frames".
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{} {thing}s", HumanCount(count)),
+    }
 }
 
 #[cfg(test)]

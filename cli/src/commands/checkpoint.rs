@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::failure::Outcome;
+use crate::output::counted;
 use crate::session::Session;
 
 /// Arguments of `checkpoint`.
@@ -36,11 +37,11 @@ pub(crate) fn run(session: &Session, arguments: &Arguments) -> Outcome {
         ])?;
     } else {
         output.line(&format!(
-            "cut {}: {} frames ({}) and {} values ({} of segments) written, {} of log released, in {:.3} s",
+            "cut {}: {} ({}) and {} ({} of segments) written, {} of log released, in {:.3} s",
             cut.epoch,
-            HumanCount(cut.frames_written),
+            counted(cut.frames_written, "frame"),
             HumanBytes(cut.frame_bytes),
-            HumanCount(cut.values_destaged),
+            counted(cut.values_destaged, "value"),
             HumanBytes(cut.segment_bytes),
             HumanBytes(cut.log_bytes_released),
             cut.elapsed.as_secs_f64(),

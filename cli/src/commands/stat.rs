@@ -9,7 +9,7 @@ use treering::Stats;
 
 use super::index::bytes_on_disk;
 use crate::failure::Outcome;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::session::Session;
 
 /// Arguments of `stat`.
@@ -66,20 +66,16 @@ fn fields(stats: &Stats, keys: u64, on_disk: u64) -> Vec<(&'static str, Value)> 
 }
 
 fn print(output: &mut Output, stats: &Stats, keys: u64, on_disk: u64) -> Outcome {
-    let trees = match stats.trees.len() {
-        0 => "only the default one".to_string(),
-        count => format!("the default one and {count} named: {}", stats.trees.join(", ")),
-    };
     let fill = 100.0 * share(stats.frame_used_bytes, stats.frames * stats.frame_bytes);
     let closed = if stats.recovery_was_clean { "closed cleanly" } else { "not closed cleanly" };
     let lines = [
-        ("keys", format!("{} ({} records in all trees)", HumanCount(keys), HumanCount(stats.records))),
-        ("trees", trees),
+        ("keys", format!("{} ({} in all trees)", HumanCount(keys), counted(stats.records, "record"))),
+        ("trees", stats.trees.join(", ")),
         (
             "frames",
             format!(
                 "{} of {}, {fill:.0} % full, {} dead",
-                HumanCount(stats.frames),
+                counted(stats.frames, "frame"),
                 HumanBytes(stats.frame_bytes),
                 HumanBytes(stats.frame_dead_bytes)
             ),
@@ -88,7 +84,7 @@ fn print(output: &mut Output, stats: &Stats, keys: u64, on_disk: u64) -> Outcome
             "segments",
             format!(
                 "{} with {} live and {} dead",
-                HumanCount(stats.segments),
+                counted(stats.segments, "segment"),
                 HumanBytes(stats.segment_live_bytes),
                 HumanBytes(stats.segment_dead_bytes)
             ),
@@ -98,9 +94,9 @@ fn print(output: &mut Output, stats: &Stats, keys: u64, on_disk: u64) -> Outcome
         (
             "recovery",
             format!(
-                "{:.3} s, {} records read; {closed}",
+                "{:.3} s, {} read; {closed}",
                 stats.recovery_elapsed.as_secs_f64(),
-                HumanCount(stats.recovery_records)
+                counted(stats.recovery_records, "record")
             ),
         ),
         ("storage", stats.back_end.to_string()),
