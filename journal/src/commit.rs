@@ -155,3 +155,77 @@ impl Drop for Leader<'_> {
         self.group.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// A log whose flush reaches what was published when it began.
+    #[derive(Default)]
+    struct Log {
+        published: AtomicU64,
+        flushing: AtomicUsize,
+        flushes: AtomicUsize,
+        fails: bool,
+    }
+
+    impl Flush for Log {
+        fn flush(&self) -> Result<Lsn> {
+            assert_eq!(self.flushing.fetch_add(1, Ordering::SeqCst), 0, "J5");
+            let reached = self.published.load(Ordering::SeqCst);
+            yield_now();
+            self.flushes.fetch_add(1, Ordering::SeqCst);
+            self.flushing.fetch_sub(1, Ordering::SeqCst);
+            if self.fails { Err(Error::Options("on command")) } else { Ok(reached) }
+        }
+
+        fn check(&self) -> Result<()> {
+            if self.fails && self.flushes.load(Ordering::SeqCst) > 0 {
+                return Err(Error::Options("failed before"));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_lone_committer_flushes_once_and_waits_for_nobody() {
+        let (group, log) = (GroupCommit::new(0), Log::default());
+        for end in 1..50 {
+            log.published.store(end, Ordering::SeqCst);
+            group.commit(end, &log).unwrap();
+            assert_eq!(group.durable(), end);
+            assert_eq!(log.flushes.load(Ordering::SeqCst) as u64, end);
+        }
+        group.commit(10, &log).unwrap();
+        assert_eq!(log.flushes.load(Ordering::SeqCst), 49, "what is durable needs no flush");
+    }
+
+    #[test]
+    fn many_committers_share_flushes_and_all_become_durable() {
+        let (group, log) = (GroupCommit::new(0), Log::default());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let end = log.published.fetch_add(1, Ordering::SeqCst) + 1;
+                        group.commit(end, &log).unwrap();
+                        assert!(group.durable() >= end);
+                    }
+                });
+            }
+        });
+        assert!(log.flushes.load(Ordering::SeqCst) <= 4000);
+    }
+
+    #[test]
+    fn a_failed_flush_reaches_every_committer_and_moves_nothing() {
+        let (group, log) = (GroupCommit::new(0), Log { fails: true, ..Log::default() });
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert!(group.commit(1, &log).is_err()));
+            }
+        });
+        assert_eq!(group.durable(), 0);
+    }
+}

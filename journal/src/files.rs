@@ -20,7 +20,7 @@ use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::{Access, Storage, StorageFile};
 
 use crate::error::Result;
-use crate::log_file::{BLOCK, LOG_PREFIX, LogHeader, SPARE_PREFIX, log_name, spare_name};
+use crate::log_file::{BLOCK, BLOCK_BYTES, LOG_PREFIX, LogHeader, SPARE_PREFIX, log_name, spare_name};
 use crate::record::Lsn;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
@@ -55,6 +55,9 @@ pub(crate) struct Identity {
     pub(crate) previous_cut: Lsn,
     pub(crate) segment_bytes: u64,
 }
+
+/// A file under its spare name.
+type Spare = (String, Arc<dyn StorageFile>);
 
 /// Why a file was not made ready.
 #[derive(Debug)]
@@ -160,7 +163,7 @@ impl LogFiles {
         &self,
         spares: &mut Vec<String>,
         file_bytes: u64,
-    ) -> std::result::Result<Option<(String, Arc<dyn StorageFile>)>, IoFailure> {
+    ) -> std::result::Result<Option<Spare>, IoFailure> {
         while let Some(name) = spares.pop() {
             let file = self.storage.open(&name, Access::ReadWrite)?;
             if file.len()? == file_bytes {
@@ -171,11 +174,7 @@ impl LogFiles {
         Ok(None)
     }
 
-    fn create_spare(
-        &self,
-        name: &str,
-        file_bytes: u64,
-    ) -> std::result::Result<(String, Arc<dyn StorageFile>), IoFailure> {
+    fn create_spare(&self, name: &str, file_bytes: u64) -> std::result::Result<Spare, IoFailure> {
         let file = match self.storage.create(name) {
             Err(failure) if failure.source.kind() == std::io::ErrorKind::AlreadyExists => {
                 self.storage.remove(name)?;
@@ -299,7 +298,7 @@ pub(crate) fn load(storage: &dyn Storage, store_id: &[u8; 16], access: Access) -
                 Damage::new("the log file is shorter than its header", file.path(), file_bytes).into()
             );
         }
-        let mut block = [0; BLOCK as usize];
+        let mut block = [0; BLOCK_BYTES];
         file.read_exact_at(&mut block, 0)?;
         let header = LogHeader::decode(&block, store_id, file.path())?;
         found.push(Arc::new(LogFile { header, name, file, file_bytes }));

@@ -24,6 +24,7 @@ use treering_ring::{DrainError, Ring};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::Storage;
 
+use crate::admission::Credit;
 use crate::check::StreamCheck;
 use crate::commit::{Flush, GroupCommit};
 use crate::error::{Error, Result};
@@ -33,9 +34,6 @@ use crate::poison::Poison;
 use crate::record::{Draft, Lsn, Marks};
 use crate::ring_file::RING_NAME;
 use crate::sync::{AtomicU64, Mutex, Ordering};
-
-/// How long admission waits for publication before it looks again; it is woken earlier as a rule.
-const ADMISSION_PAUSE: Duration = Duration::from_millis(5);
 
 /// A running log. Shared by reference between threads; see the crate's introduction.
 #[derive(Debug)]
@@ -65,28 +63,6 @@ pub struct Journal {
     pub(crate) marked_edit: AtomicU64,
 }
 
-/// Leave to append one record of up to the admitted size without waiting. Dropping it gives it back.
-#[derive(Debug)]
-#[must_use = "a credit that is dropped admits nothing"]
-pub struct Credit<'j> {
-    journal: &'j Journal,
-    bytes: u64,
-}
-
-impl Credit<'_> {
-    /// The size admitted, in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-impl Drop for Credit<'_> {
-    fn drop(&mut self) {
-        // Release pairs with the AcqRel in `Journal::admit_beyond`: what is given back is no longer used.
-        self.journal.promised.fetch_sub(self.bytes, Ordering::Release);
-    }
-}
-
 /// Where a record went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -113,57 +89,7 @@ impl Journal {
     /// The first LSN of a fresh store, so that 0 means "none".
     pub const FIRST_LSN: Lsn = 4096;
 
-    /// Takes ring and log space for one record of up to `bytes` (see [`Draft::encoded_len`]), waiting or
-    /// draining as needed. To be called before the gate. The error is `TooLarge` if it can never fit,
-    /// `Full` if there is no space for another log file, or the poison.
-    pub fn admit(&self, bytes: usize) -> Result<Credit<'_>> {
-        self.admit_beyond(bytes, self.options.reserve())
-    }
-
-    /// As [`Self::admit`], but may use the space kept back for deletes and cuts, by which space is won back.
-    /// A rest is left for marks and the close even so.
-    pub fn admit_reserve(&self, bytes: usize) -> Result<Credit<'_>> {
-        self.admit_beyond(bytes, self.options.reserve() / 4)
-    }
-
-    fn admit_beyond(&self, bytes: usize, reserve: u64) -> Result<Credit<'_>> {
-        let (bytes, max) = ((bytes as u64).next_multiple_of(8), self.options.max_record());
-        if bytes > max {
-            return Err(Error::TooLarge { size: bytes, max });
-        }
-        loop {
-            self.poison.check()?;
-            // Acquire pairs with the Release of returned credits and the AcqRel below.
-            let promised = self.promised.load(Ordering::Acquire);
-            let wanted = promised + bytes + reserve;
-            if wanted > self.files.ready_end() {
-                self.make_ready(wanted)?;
-            } else if wanted > self.ring.flush_cursor() + self.ring.capacity() as u64 {
-                self.make_room()?;
-            } else {
-                // AcqRel pairs with itself and with returned credits: J8 is checked against the latest value.
-                let taken = self.promised.compare_exchange_weak(
-                    promised,
-                    promised + bytes,
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                );
-                if taken.is_ok() {
-                    return Ok(Credit { journal: self, bytes });
-                }
-            }
-        }
-    }
-
-    /// Frees ring space, or waits a moment for those who hold it up.
-    fn make_room(&self) -> Result<()> {
-        if self.drain()? == 0 {
-            self.ring.wait_for_committed_beyond(self.ring.flush_cursor(), Some(ADMISSION_PAUSE));
-        }
-        Ok(())
-    }
-
-    fn make_ready(&self, until: Lsn) -> Result<()> {
+    pub(crate) fn make_ready(&self, until: Lsn) -> Result<()> {
         self.files.make_ready(until).map_err(|error| self.made(error))
     }
 
@@ -259,7 +185,7 @@ impl Journal {
     }
 
     /// Writes the published prefix to the log files.
-    fn drain(&self) -> Result<u64> {
+    pub(crate) fn drain(&self) -> Result<u64> {
         let mut check = self.drainer.lock();
         self.poison.check()?;
         let drained = self.ring.copy_committed_prefix(|at, run| {

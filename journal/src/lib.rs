@@ -9,6 +9,7 @@
 //! passed in or built on the storage seam, and background work is a step function
 //! ([`Journal::drain_once`]). It does not know what trees, frames or cuts are.
 
+mod admission;
 mod check;
 mod commit;
 mod error;
@@ -23,8 +24,9 @@ mod ring_file;
 mod start;
 mod sync;
 
+pub use admission::Credit;
 pub use error::{Error, Poisoned, Result};
-pub use journal::{Appended, Credit, Frontiers, Journal};
+pub use journal::{Appended, Frontiers, Journal};
 pub use options::{Durability, JournalOptions};
 pub use record::{
     BatchBody, Change, Draft, Kind, Lsn, MAX_BATCH_OPERATIONS, Marks, Operation, Operations, PayloadPointer,

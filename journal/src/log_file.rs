@@ -35,7 +35,8 @@ use crate::record::{Lsn, u32_at, u64_at};
 
 /// Bytes of a header block, and the granularity of sizes.
 pub(crate) const BLOCK: u64 = 4096;
-const BLOCK_BYTES: usize = 4096;
+/// `BLOCK` in memory.
+pub(crate) const BLOCK_BYTES: usize = 4096;
 const CRC_AT: usize = BLOCK_BYTES - 4;
 const USED: usize = 64;
 const MAGIC: &[u8; 4] = b"TRLG";
@@ -126,4 +127,49 @@ pub(crate) fn log_name(first_lsn: Lsn) -> String {
 /// The name of a spare that once held `first_lsn`, or is being made ready for it.
 pub(crate) fn spare_name(first_lsn: Lsn) -> String {
     format!("{SPARE_PREFIX}{first_lsn:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> LogHeader {
+        LogHeader {
+            store_id: *b"0123456789abcdef",
+            incarnation: 3,
+            first_lsn: 0x20000,
+            segment_bytes: 0x10000,
+            incarnation_base: 0x10000,
+            previous_cut: 0x5008,
+        }
+    }
+
+    #[test]
+    fn a_header_has_the_documented_bytes_and_comes_back() {
+        let block = header().encode();
+        let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let shown = format!("{}\n{}", line(&block[..USED]), line(&block[CRC_AT..]));
+        assert_eq!(shown, include_str!("../tests/golden/log_header.hex").trim_end());
+        assert!(block[USED..CRC_AT].iter().all(|byte| *byte == 0));
+        assert_eq!(LogHeader::decode(&block, b"0123456789abcdef", Path::new("f")), Ok(header()));
+    }
+
+    #[test]
+    fn contradictions_are_refused_though_the_checksum_holds() {
+        let contradictions = [
+            LogHeader { first_lsn: 0x20008, ..header() },
+            LogHeader { segment_bytes: 0, ..header() },
+            LogHeader { segment_bytes: 100, ..header() },
+            LogHeader { first_lsn: !4095, ..header() },
+            LogHeader { incarnation_base: 0x30000, ..header() },
+            LogHeader { previous_cut: 0x11000, ..header() },
+            LogHeader { incarnation: 0, ..header() },
+        ];
+        for wrong in contradictions {
+            assert!(
+                LogHeader::decode(&wrong.encode(), &wrong.store_id, Path::new("f")).is_err(),
+                "{wrong:?}"
+            );
+        }
+    }
 }

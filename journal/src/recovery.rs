@@ -274,6 +274,10 @@ impl<'f> Walk<'f> {
         if found.here != Here::Nothing || cut != Next::None {
             return Ok((Claim::None, Tail::Silent));
         }
+        if self.recovered.clean && self.recovered.from.clean_end == Some(self.recovered.end_lsn) {
+            // Nothing was written after a clean close that the manifest knows of: no need to search.
+            return Ok((self.broken_claim(&Survey::default()), Tail::Closed));
+        }
         let survey = tail::survey(source, self.recovered.end_lsn)?;
         let tail = match (survey.traces, self.recovered.clean) {
             (true, _) => Tail::Torn,

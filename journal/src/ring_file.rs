@@ -22,13 +22,13 @@ use treering_segment::error::IoFailure;
 use treering_segment::storage::{Access, MapAccess, Region, Storage, StorageFile};
 
 use crate::files::write_zeros;
-use crate::log_file::BLOCK;
+use crate::log_file::{BLOCK, BLOCK_BYTES};
 use crate::options::JournalOptions;
-use crate::record::{HEADER_BYTES, Lsn, RawHeader, u32_at, u64_at};
+use crate::record::{HEADER_BYTES, Lsn, MAGIC as RECORD_MAGIC, RawHeader, u32_at, u64_at};
+use mapping::MappedRing;
 
 /// The ring file's name.
 pub(crate) const RING_NAME: &str = "ring";
-const BLOCK_BYTES: usize = 4096;
 const CRC_AT: usize = BLOCK_BYTES - 4;
 const MAGIC: &[u8; 4] = b"TRRG";
 const VERSION: u32 = 1;
@@ -139,7 +139,11 @@ impl RingImage {
     pub(crate) fn claimed_addresses(&self, after: Lsn) -> Vec<Lsn> {
         let mut header = Vec::new();
         let mut claimed = Vec::new();
+        let magic = RECORD_MAGIC.to_le_bytes();
         for index in (0..self.bytes.len()).step_by(8) {
+            if !self.bytes[index..].starts_with(&magic) {
+                continue;
+            }
             self.copy_index(index, HEADER_BYTES, &mut header);
             let at = u64_at(&header, 16);
             let here = at > after && at >= self.header.base && self.index_of(at) == index;
@@ -213,8 +217,6 @@ fn reusable(storage: &dyn Storage, capacity: u64) -> Result<Option<Arc<dyn Stora
     Ok(None)
 }
 
-pub(crate) use mapping::MappedRing;
-
 mod mapping {
     //! A mapped region as ring memory.
     #![expect(unsafe_code, reason = "one promise of raw memory rests on another")]
@@ -238,5 +240,24 @@ mod mapping {
         fn len(&self) -> usize {
             self.region.len()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_has_the_documented_bytes_and_comes_back() {
+        let store_id = *b"0123456789abcdef";
+        let header = RingHeader { store_id, incarnation: 3, capacity: 0x4000, base: 0x10000 };
+        let block = header.encode();
+        let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let shown = format!("{}\n{}", line(&block[..48]), line(&block[CRC_AT..]));
+        assert_eq!(shown, include_str!("../tests/golden/ring_header.hex").trim_end());
+        assert_eq!(RingHeader::decode(&block, &store_id), Some(header));
+        assert_eq!(RingHeader::decode(&block, &[0; 16]), None);
+        let odd = RingHeader { capacity: 0x4001, ..header };
+        assert_eq!(RingHeader::decode(&odd.encode(), &store_id), None);
     }
 }

@@ -188,7 +188,7 @@ impl<'a> Operations<'a> {
         Some(Operation { tree: self.record.tree, key, change, death: self.record.death })
     }
 
-    fn from_batch(&mut self) -> Option<Operation<'a>> {
+    fn next_of_batch(&mut self) -> Option<Operation<'a>> {
         let head = self.rest.get(..OP_HEADER_BYTES)?;
         let flags = head[1];
         if flags & !(OP_STAGED | OP_DEATH) != 0 {
@@ -232,7 +232,7 @@ impl<'a> Iterator for Operations<'a> {
         if self.left == 0 {
             return None;
         }
-        let found = if self.record.kind == Kind::Batch { self.from_batch() } else { self.single() };
+        let found = if self.record.kind == Kind::Batch { self.next_of_batch() } else { self.single() };
         // `check_body` has seen every operation, so `None` here only ever happens inside it.
         if found.is_some() {
             self.left -= 1;

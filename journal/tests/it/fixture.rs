@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use treering_journal::{
-    Appended, Draft, Error, Journal, JournalOptions, Kind, Lsn, Mode, RecoverFrom, Recovered,
-    Result, recover,
+    Appended, Draft, Error, Journal, JournalOptions, Kind, Lsn, Mode, RecoverFrom, Recovered, Result, recover,
 };
 use treering_segment::clock::{OsEntropy, SystemClock};
 use treering_segment::memory::MemoryStorage;

@@ -137,7 +137,9 @@ fn a_batch_is_one_record_and_replays_whole_in_order() {
         assert_eq!(record.lsn, appended.lsn);
         described.extend(record.ops().map(|op| {
             let what = match op.change {
-                treering_journal::Change::Put { value, staging } => format!("put {} {staging:?}", value.len()),
+                treering_journal::Change::Put { value, staging } => {
+                    format!("put {} {staging:?}", value.len())
+                }
                 other => format!("{other:?}"),
             };
             format!("{} {:?} {what} {:?}", op.tree, String::from_utf8_lossy(op.key), op.death)

@@ -270,7 +270,8 @@ fn a_flush_syncs_every_file_from_the_durable_frontier_on_in_order() {
     journal.drain_once().unwrap();
     fault.take_diary();
     journal.flush().unwrap();
-    let syncs: Vec<String> = fault.take_diary().into_iter().filter(|entry| entry.starts_with("sync")).collect();
+    let syncs: Vec<String> =
+        fault.take_diary().into_iter().filter(|entry| entry.starts_with("sync")).collect();
     assert!(syncs.len() >= 3, "{syncs:?}");
     assert!(syncs.is_sorted(), "{syncs:?}");
     journal.flush().unwrap();
@@ -294,7 +295,8 @@ fn starting_makes_durable_what_recovery_relied_on_before_anything_new() {
     assert!(last("sync log-") < at("sync directory"), "{diary:?}");
     assert!(at("sync directory") < at("create spare-"), "{diary:?}");
     assert!(last("write spare-") < at("sync spare-"), "{diary:?}");
-    let renamed = diary.iter().position(|entry| entry.contains(" log-") && entry.starts_with("rename")).unwrap();
+    let renamed =
+        diary.iter().position(|entry| entry.contains(" log-") && entry.starts_with("rename")).unwrap();
     assert!(at("sync spare-") < renamed, "{diary:?}");
     assert!(diary[renamed + 1] == "sync directory" && renamed + 1 < at("write ring"), "{diary:?}");
 }
@@ -303,7 +305,9 @@ fn starting_makes_durable_what_recovery_relied_on_before_anything_new() {
 fn a_start_that_fails_anywhere_loses_nothing() {
     let options = JournalOptions { segment_bytes: 8 << 10, ..options() };
     let mut fails = 0;
-    for prefix in ["write log-", "sync log-", "sync directory", "create", "write spare-", "sync spare-", "rename"] {
+    for prefix in
+        ["write log-", "sync log-", "sync directory", "create", "write spare-", "sync spare-", "rename"]
+    {
         let (env, fault) = faulty();
         let journal = Journal::create(&env, &options).unwrap();
         let expected = puts(&journal, 100);
