@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -71,14 +71,67 @@ impl Condvar {
 }
 
 #[cfg(loom)]
-pub(crate) use model::{Condvar, Mutex, MutexGuard};
+pub(crate) use model::{AtomicU64, Condvar, Mutex};
 
 #[cfg(loom)]
 mod model {
-    //! loom's lock and condition variable in the shape used here.
-    use super::Duration;
+    //! loom's atomics, lock and condition variable in the shape used here.
+    use super::{Duration, Ordering};
 
-    pub(crate) use loom::sync::MutexGuard;
+    use loom::sync::MutexGuard;
+
+    /// A word whose loads loom cannot overlook.
+    ///
+    /// loom leaves out interleavings that cannot differ, and to find those that can it remembers one last
+    /// access for each atomic. Where a thread loads a word and then stores to it, its own load
+    /// has taken the place of another thread's earlier one, and "the store first" is never tried: a
+    /// drainer that never meets an early publication proves nothing. So each load first touches a
+    /// shadow word by a relaxed exchange, which conflicts with every other load's; it orders no memory.
+    #[derive(Debug)]
+    pub(crate) struct AtomicU64 {
+        word: loom::sync::atomic::AtomicU64,
+        shadow: loom::sync::atomic::AtomicU64,
+    }
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self {
+                word: loom::sync::atomic::AtomicU64::new(value),
+                shadow: loom::sync::atomic::AtomicU64::new(0),
+            }
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            self.shadow.fetch_or(0, Ordering::Relaxed);
+            self.word.load(order)
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            self.word.store(value, order);
+        }
+
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            self.word.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+            self.word.fetch_and(value, order)
+        }
+
+        pub(crate) fn fetch_xor(&self, value: u64, order: Ordering) -> u64 {
+            self.word.fetch_xor(value, order)
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            current: u64,
+            new: u64,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u64, u64> {
+            self.word.compare_exchange(current, new, success, failure)
+        }
+    }
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
