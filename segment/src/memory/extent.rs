@@ -343,6 +343,19 @@ mod tests {
     }
 
     #[test]
+    fn a_region_still_shows_the_file_after_it_was_cut_and_grown_again() {
+        let (mut contents, _) = written(100_000);
+        let last = contents.extents.last().unwrap().start;
+        let region = contents.map(last, 10, MapAccess::Read).unwrap();
+        contents.set_len(0).unwrap();
+        // SAFETY: the region is alive, and nobody writes it now.
+        assert_eq!(unsafe { *region.as_ptr() }, 0);
+        contents.write(last, &[8]).unwrap();
+        // SAFETY: as above.
+        assert_eq!(unsafe { *region.as_ptr() }, 8);
+    }
+
+    #[test]
     fn what_was_cut_off_reads_as_zeros_when_the_file_grows_again() {
         let (mut contents, _) = written(20_000);
         contents.set_len(5000).unwrap();
