@@ -40,13 +40,10 @@
 //! the check fails. The guard's drop stores the even version with release (C); `read_version` loads
 //! it with acquire (D), so that a reader that starts from it sees every word of that change.
 
-use super::sync::{AtomicU64, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, fence, spin, yield_now};
+use super::sync::{
+    AtomicU64, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard, SPINS, YIELDS, fence, spin, yield_now,
+};
 use std::ops::{Deref, DerefMut};
-
-/// Looks at an odd version so often before yielding.
-const SPINS: u32 = 32;
-/// Yields so often before parking.
-const YIELDS: u32 = 8;
 
 /// The version of a frame whose writer panicked half-way. Odd, so nothing validates against it.
 const BROKEN: u64 = u64::MAX;

@@ -101,7 +101,7 @@ impl Tree {
 
     /// Calls `take` on the leaf of a key. `take` may be called on torn bytes and more than once; only
     /// the answer of a validated call is returned.
-    fn read<R>(
+    pub(super) fn read<R>(
         &self,
         key: &[u8],
         take: &mut impl FnMut(BlobFrameRef<'_>, LeafOffset) -> Result<R, Torn>,

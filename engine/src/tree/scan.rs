@@ -324,7 +324,9 @@ impl<'t> Walk<'t, '_> {
         self.position = position;
         self.done.clear();
         if let Some(depth) = run.skipped {
-            for level in &mut self.levels {
+            // The run's own cursor left what it skipped at once, and has gone on from there.
+            let above = self.levels.len().saturating_sub(1);
+            for level in &mut self.levels[..above] {
                 if let Some(cursor) = &mut level.cursor {
                     cursor.skip_to_depth(depth);
                 }

@@ -15,6 +15,11 @@ mod plain {
     pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+    /// Looks at an odd version so often before yielding.
+    pub(crate) const SPINS: u32 = 32;
+    /// Yields so often before parking.
+    pub(crate) const YIELDS: u32 = 8;
+
     /// One turn of a short wait.
     pub(crate) fn spin() {
         std::hint::spin_loop();
@@ -32,6 +37,10 @@ mod model {
     pub(crate) use loom::sync::{RwLockReadGuard, RwLockWriteGuard};
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::OnceLock;
+
+    /// One look, then park: parking is what is to be proved, and polling only multiplies the states.
+    pub(crate) const SPINS: u32 = 1;
+    pub(crate) const YIELDS: u32 = 0;
 
     /// loom's lock under the interface that the plain one has.
     #[derive(Debug)]

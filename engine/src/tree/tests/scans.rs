@@ -192,3 +192,42 @@ fn an_empty_tree_and_a_limit_of_nothing_list_nothing() {
     assert_eq!(resume, Some(Bound::Excluded(b"a".to_vec())));
     assert!(items.is_empty());
 }
+
+/// Scans ten keys of one frame; at the fifth leaf looked at, `times` times over, a writer takes the
+/// first key away and puts another behind the last.
+fn disturbed(times: usize) -> Vec<Vec<u8>> {
+    let tree = new_tree();
+    let value = Value { version: 1, death: None, data: Ok(Vec::new()) };
+    for index in 0..10 {
+        tree.writer(1).put(format!("k{index}").as_bytes(), &value.leaf()).unwrap();
+    }
+    let (looked_at, disturbances) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let alive = |_: &LeafMeta| {
+        looked_at.set(looked_at.get() + 1);
+        if looked_at.get() % 5 == 0 && disturbances.get() < times {
+            let index = disturbances.replace(disturbances.get() + 1);
+            tree.writer(1).remove(format!("k{index}").as_bytes()).unwrap();
+            tree.writer(1).put(format!("k9{index}").as_bytes(), &value.leaf()).unwrap();
+        }
+        true
+    };
+    let mut items = Vec::new();
+    tree.collect(&everything(Direction::Forward), &mut items, &alive).unwrap();
+    let mut keys = Vec::new();
+    for item in items {
+        if let ScanItem::Leaf { key, .. } = item {
+            keys.push(key);
+        }
+    }
+    let now: Vec<_> = contents(&tree, Direction::Forward).into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, now, "S1: one moment, not half of one and half of another");
+    assert_eq!(disturbances.get(), times);
+    keys
+}
+
+#[test]
+fn a_run_that_a_writer_disturbs_is_taken_back() {
+    assert_eq!(disturbed(1).len(), 10);
+    // The last disturbance is the one after which the latch is taken.
+    assert_eq!(disturbed(3).len(), 10);
+}
