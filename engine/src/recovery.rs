@@ -72,8 +72,9 @@ impl Store {
         let begun = Instant::now();
         options.check()?;
         let kind = if options.read_only { LockKind::Shared } else { LockKind::Exclusive };
-        if options.read_only && !env.storage.exists(STORE_FILE)? {
-            return Err(not_a_store(&env));
+        // Before the lock, whose file it would make: a directory that is no store is left as it is.
+        if !env.storage.exists(STORE_FILE)? {
+            may_create(&env, &options)?;
         }
         let lock = env.storage.lock(LOCK_FILE, kind, options.lock_patience)?;
         let identity = find_or_create(&env, &options)?;
@@ -181,6 +182,21 @@ fn not_a_store(env: &Environment) -> Error {
     Error::at(ErrorKind::NotAStore, directory, "this is not a treering store; create one by writing to it")
 }
 
+/// Whether a store may be created in a directory that has none that is ready: asked for, and nobody's files
+/// there.
+fn may_create(env: &Environment, options: &Options) -> Result<()> {
+    let names = env.storage.list()?;
+    let has_store_file = names.iter().any(|name| name == STORE_FILE);
+    if !has_store_file && names.iter().any(|name| name != LOCK_FILE) {
+        let what = "the directory holds files but no STORE file, so it is not a treering store; name another";
+        return Err(Error::at(ErrorKind::NotAStore, env.storage.path_of(""), what));
+    }
+    if options.read_only || !options.create_if_missing {
+        return Err(not_a_store(env));
+    }
+    Ok(())
+}
+
 /// Reads `STORE`, or creates a store where there is none and none was.
 fn find_or_create(env: &Environment, options: &Options) -> Result<Identity> {
     let names = env.storage.list()?;
@@ -195,13 +211,8 @@ fn find_or_create(env: &Environment, options: &Options) -> Result<Identity> {
             Err(error) if error.kind() == ErrorKind::Damage && others.is_empty() => {}
             Err(error) => return Err(error),
         }
-    } else if !others.is_empty() {
-        let what = "the directory holds files but no STORE file, so it is not a treering store; name another";
-        return Err(Error::at(ErrorKind::NotAStore, env.storage.path_of(""), what));
     }
-    if options.read_only || !options.create_if_missing {
-        return Err(not_a_store(env));
-    }
+    may_create(env, options)?;
     for name in others {
         env.storage.remove(name)?;
     }
