@@ -371,6 +371,3 @@ fn check_names(edit: &Edit) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

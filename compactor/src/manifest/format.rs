@@ -494,3 +494,6 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 }
+
+#[cfg(test)]
+mod tests;
