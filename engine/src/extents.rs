@@ -75,11 +75,6 @@ impl Extents {
         Ok(self.file.write(&[WriteOp { offset: space.offset, bytes: image }])?)
     }
 
-    /// Reads a whole extent.
-    pub(crate) fn read(&self, extent: &Extent) -> Result<Vec<u8>> {
-        read_extent(&*self.file, extent)
-    }
-
     /// Makes all written images durable.
     pub(crate) fn sync(&self) -> Result<()> {
         Ok(self.file.sync_data()?)

@@ -9,7 +9,7 @@ use crate::range::successor;
 use crate::store::Store;
 use treering_blobframe::Direction;
 
-use crate::tree::{LeafData, ScanItem, ScanRequest, Skip};
+use crate::tree::{ScanItem, ScanRequest, Skip};
 use crate::write::internal_key;
 
 /// The most entries on one page.
@@ -178,14 +178,9 @@ fn list_start(tree: &TreeState, options: &ListOptions, prefix: &[u8]) -> Result<
 
 fn listed(item: ScanItem) -> Listed {
     match item {
-        ScanItem::Leaf { key, leaf } => Listed::Key {
-            key: key[4..].to_vec(),
-            size: match &leaf.value {
-                LeafData::Inline(value) => value.len() as u64,
-                LeafData::Pointer(pointer) => u64::from(pointer.length),
-            },
-            version: leaf.version,
-        },
+        ScanItem::Leaf { key, leaf } => {
+            Listed::Key { key: key[4..].to_vec(), size: leaf.value_len, version: leaf.version }
+        }
         ScanItem::CommonPrefix(prefix) => Listed::Prefix(prefix[4..].to_vec()),
     }
 }

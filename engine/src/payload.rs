@@ -123,9 +123,4 @@ impl Payloads {
         self.readers.write().remove(&id);
         self.live.lock().remove(&id);
     }
-
-    /// The open readers, by id.
-    pub(crate) fn readers(&self) -> Vec<(u64, Arc<SegmentReader>)> {
-        self.readers.read().iter().map(|(&id, reader)| (id, Arc::clone(reader))).collect()
-    }
 }

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::store::Store;
 use treering_blobframe::Direction;
 
-use crate::tree::{LeafData, OwnedLeaf, Resume, ScanItem, ScanRequest};
+use crate::tree::{OwnedLeaf, Resume, ScanItem, ScanRequest};
 use crate::write::internal_key;
 
 /// How many entries the first and the longest run read.
@@ -171,14 +171,10 @@ impl Store {
             let Some((leaf, value)) = self.with_value(key, leaf)? else { return Ok(None) };
             (leaf, Some(value))
         };
-        let size = match &leaf.value {
-            LeafData::Inline(value) => value.len() as u64,
-            LeafData::Pointer(pointer) => u64::from(pointer.length),
-        };
         Ok(Some(Entry {
             key: Bytes::copy_from_slice(&key[4..]),
             value: value.unwrap_or_default(),
-            size,
+            size: leaf.value_len,
             version: leaf.version,
             expires_at_ms: leaf.death.map(|death| self.clock.to_wall_ms(death)),
         }))

@@ -26,7 +26,7 @@ impl Store {
     /// Whether `key` has a live leaf.
     pub(crate) fn holds(&self, key: &[u8]) -> Result<bool> {
         self.open()?;
-        Ok(self.tree.get(key)?.is_some_and(|leaf| self.is_alive(leaf.death)))
+        Ok(self.tree.meta(key)?.is_some_and(|leaf| self.is_alive(leaf.death)))
     }
 
     /// Resolves a leaf's value. If what it points at moved meanwhile, the leaf is read again; `None` if

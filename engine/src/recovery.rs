@@ -2,10 +2,14 @@
 //! journal's, which decides where the log ends) nor the manifest's; it puts the two together.
 //!
 //! # The order
-//! 1. The lock. 2. `STORE`: who the store is; an interrupted creation starts over. 3. The manifest: the newest
-//! whole state E. 4. Frames and payload segments of E, each checked. 5. The log from the low-water mark:
-//! records stamped after E are applied, older ones only put their staged payload back. 6. A writing open
-//! makes durable what it relied on and starts a new incarnation (PROTOCOL O2, O3), then removes orphans.
+//! 1. The lock.
+//! 2. `STORE`: who the store is; an interrupted creation starts over.
+//! 3. The manifest: the newest whole state E.
+//! 4. Frames and payload segments of E, each checked.
+//! 5. The log from the low-water mark: records stamped after E are applied, older ones only put their
+//!    staged payload back.
+//! 6. A writing open makes durable what it relied on and starts a new incarnation (PROTOCOL O2, O3), then
+//!    removes orphans.
 //!
 //! A read-only open stops after step 5 and has changed no byte.
 //!

@@ -61,11 +61,6 @@ impl Staging {
         self.heap.end_offset()
     }
 
-    /// The offset of the first byte that is still staged.
-    pub(crate) fn base(&self) -> u64 {
-        self.heap.base_offset()
-    }
-
     /// Bytes staged.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.heap.live_bytes()

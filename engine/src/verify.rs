@@ -252,6 +252,9 @@ impl<'a> Check<'a> {
 
     /// Step 3: the state as readers see it.
     fn whole(&mut self, store: &Store) -> Result<()> {
+        if let Err(error) = store.tree.verify_frames() {
+            self.note_error(&error.into(), "a frame after the log was replayed into it");
+        }
         let mut counted: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let mut lower = Bound::Unbounded;
         loop {

@@ -27,6 +27,9 @@ use crate::options::{Condition, MAX_BATCH_OPERATIONS, MAX_VALUE_BYTES, WriteOpti
 use crate::store::{Store, Writing};
 use crate::tree::{LeafMeta, Writer};
 
+/// Frames laid ready for splits before the gate: a split needs one, and seldom follows another at once.
+const FRAMES_PRIMED: usize = 2;
+
 /// Where a value goes.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
@@ -381,6 +384,7 @@ impl Store {
             at_cap(writing.journal.log_bytes(), record_bytes, self.options.log_cap_bytes)
                 || at_cap(self.staging.live_bytes(), staged_bytes, self.options.staging_limit)
         };
+        self.tree.prime(FRAMES_PRIMED);
         if !full() {
             return Ok(());
         }

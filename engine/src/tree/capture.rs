@@ -58,6 +58,7 @@ pub(crate) struct CutSet {
 
 impl CutSet {
     /// The epoch that begins with this cut: what writers stamp after it.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -71,8 +72,6 @@ impl CutSet {
 /// A frame as it was at the cut, in its form on disk.
 #[derive(Debug)]
 pub(crate) struct FrameImage {
-    /// The frame's number.
-    pub(crate) number: u64,
     /// The frame's own epoch: that of its last change.
     pub(crate) epoch: u64,
     /// What the frame map must hold to trust the bytes later.
@@ -160,7 +159,7 @@ impl Tree {
         let frame = BlobFrameRef::attach(&words);
         let bytes = encode_image(frame, salt);
         let checksum = image_checksum(&bytes);
-        Ok(FrameImage { number, epoch: frame.epoch(), checksum, bytes })
+        Ok(FrameImage { epoch: frame.epoch(), checksum, bytes })
     }
 
     /// Ends a cut whose edit is durable. REQUIRES: each of its frames was captured.
@@ -195,6 +194,7 @@ impl Tree {
     }
 
     /// Frames that would be in a cut opened now.
+    #[cfg(test)]
     pub(crate) fn dirty_frames(&self) -> usize {
         self.cuts.lists.lock().dirty.len()
     }

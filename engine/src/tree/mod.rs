@@ -27,7 +27,7 @@ mod table;
 mod tests;
 mod write;
 
-pub(crate) use capture::{CutSet, FrameImage};
+pub(crate) use capture::CutSet;
 pub(crate) use scan::{Resume, ScanItem, ScanRequest, Skip};
 pub(crate) use write::Writer;
 
@@ -113,17 +113,6 @@ pub(crate) enum LeafData {
     Inline(Bytes),
     /// Where the value is.
     Pointer(LeafPointer),
-}
-
-impl OwnedLeaf {
-    /// All but the value.
-    pub(crate) fn meta(&self) -> LeafMeta {
-        let pointer = match self.value {
-            LeafData::Pointer(pointer) => Some(pointer),
-            LeafData::Inline(_) => None,
-        };
-        LeafMeta { version: self.version, death: self.death, value_len: self.value_len, pointer }
-    }
 }
 
 /// Sums over all resident frames.

@@ -27,9 +27,9 @@
 //!   and not changed. So a batch becomes visible frame by frame only after its last change.
 
 use super::latch::Exclusive;
-use super::read::{ATTEMPTS, BROKEN, Hops, NO_CHILD, Place, Step, TORN, copy_leaf, damage, leaf_meta};
+use super::read::{ATTEMPTS, BROKEN, Hops, NO_CHILD, Place, Step, TORN, damage, leaf_meta};
 use super::table::{Slot, SlotState};
-use super::{LeafMeta, OwnedLeaf, Tree, TreeError};
+use super::{LeafMeta, Tree, TreeError};
 use std::collections::HashMap;
 use treering_blobframe::{
     AllocError, BlobFrame, BlobFrameRef, FrameError, Insert, Leaf, LeafOffset, LeafPointer, LeafShape,
@@ -101,11 +101,6 @@ impl<'t> Writer<'t> {
     /// Latches the frame where the key is or would be, and says what its leaf is.
     pub(crate) fn find(&mut self, key: &[u8]) -> Result<Option<LeafMeta>, TreeError> {
         self.look(key, leaf_meta)
-    }
-
-    /// As `find`, with the value.
-    pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<OwnedLeaf>, TreeError> {
-        self.look(key, |frame, leaf| copy_leaf(frame, leaf, true))
     }
 
     /// Makes sure that `put` of this key with a leaf of this shape (its version does not matter)

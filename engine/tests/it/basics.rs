@@ -142,7 +142,7 @@ fn writers_on_many_threads_with_threads_in_the_background_lose_nothing() {
                 assert_eq!(value, vec![thread as u8; n % 700]);
             }
         }
-        drop(engine);
+        engine.close().unwrap();
         assert_eq!(place.verify().damages, []);
     });
 }

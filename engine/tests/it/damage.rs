@@ -8,7 +8,7 @@ use treering::{Engine, ErrorKind, Options, verify_in};
 use crate::support::{Dice, Place, small};
 
 /// All files with their bytes. The lock file is not opened.
-pub fn contents(place: &Place) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn contents(place: &Place) -> BTreeMap<String, Vec<u8>> {
     let names = place.storage().list().unwrap().into_iter().filter(|name| name != "LOCK");
     names
         .map(|name| {
@@ -89,7 +89,10 @@ fn check_flip(
             assert!(rows(&engine).unwrap() == expected, "{name} byte {at}: not named, and not harmless");
         }
         Ok(report) => {
-            assert!(report.damages.iter().any(|d| d.file.ends_with(name)), "{name} byte {at}: {report:?}");
+            assert!(
+                report.damages.iter().any(|d| d.file.to_string_lossy().ends_with(name)),
+                "{name} byte {at}: {report:?}"
+            );
             *named.entry(name.to_string()).or_default() += 1;
         }
         Err(error) => {

@@ -9,25 +9,25 @@ use treering::segment::storage::{Environment, Storage};
 use treering::{Engine, Options, VerifyReport, verify_in};
 
 /// A place for a store that can be opened again and again.
-pub struct Place {
+pub(crate) struct Place {
     storage: Arc<dyn Storage>,
     _directory: Option<tempfile::TempDir>,
 }
 
 impl Place {
     /// In memory.
-    pub fn memory() -> Self {
+    pub(crate) fn memory() -> Self {
         Self { storage: Arc::new(MemoryStorage::new()), _directory: None }
     }
 
     /// In a directory that goes with the test.
-    pub fn files() -> Self {
+    pub(crate) fn files() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let storage = FileStorage::create(&directory.path().join("store")).unwrap();
+        let storage = FileStorage::create(directory.path().join("store")).unwrap();
         Self { storage: Arc::new(storage), _directory: Some(directory) }
     }
 
-    pub fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         Environment {
             storage: Arc::clone(&self.storage),
             clock: Arc::new(SystemClock),
@@ -35,27 +35,27 @@ impl Place {
         }
     }
 
-    pub fn storage(&self) -> &Arc<dyn Storage> {
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
     }
 
-    pub fn open(&self, options: Options) -> Engine {
+    pub(crate) fn open(&self, options: Options) -> Engine {
         Engine::open_in(self.environment(), options).unwrap()
     }
 
-    pub fn verify(&self) -> VerifyReport {
+    pub(crate) fn verify(&self) -> VerifyReport {
         verify_in(self.environment(), Options::new()).unwrap()
     }
 }
 
 /// Runs `test` on each storage back end.
-pub fn on_each_back_end(test: impl Fn(&Place)) {
+pub(crate) fn on_each_back_end(test: impl Fn(&Place)) {
     test(&Place::memory());
     test(&Place::files());
 }
 
 /// Small sizes, no threads: the test decides what happens when.
-pub fn small() -> Options {
+pub(crate) fn small() -> Options {
     Options::new()
         .frame_bytes(4 << 10)
         .ring_bytes(16 << 10)
@@ -66,32 +66,32 @@ pub fn small() -> Options {
 }
 
 /// A small deterministic generator (xorshift), so that a failure can be run again.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
     /// Key number `n` of a path-like name space.
-    pub fn path(n: u64) -> Vec<u8> {
+    pub(crate) fn path(n: u64) -> Vec<u8> {
         let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         format!("usr/lib{}/pkg-{:03}/src/file_{n}.rs", mixed % 7, (mixed >> 32) % 211).into_bytes()
     }
 
     /// Keys that are awkward: empty, NULs, prefixes of each other, the longest.
-    pub fn awkward(&mut self, longest: usize) -> Vec<u8> {
+    pub(crate) fn awkward(&mut self, longest: usize) -> Vec<u8> {
         match self.below(8) {
             0 => Vec::new(),
             1 => vec![0; self.below(5) as usize],

@@ -62,7 +62,7 @@ fn a_batch_of_many_frames_becomes_visible_with_its_last_change() {
                     writer.put(&key, &small(version).leaf()),
                     Ok(model.insert(key.clone(), small(version)).is_some())
                 );
-                assert_eq!(writer.get(&key).unwrap().map(Value::from), Some(small(version)));
+                assert_eq!(writer.find(&key).unwrap().map(|leaf| leaf.version), Some(version));
             }
         }
         drop(writer);
