@@ -263,7 +263,10 @@ fn every_flipped_byte_is_found_by_verify_and_never_gives_wrong_answers() {
             bytes[at] ^= change;
             let storage = storage_with(&bytes);
             let verified = open(&storage).and_then(|reader| reader.verify());
-            assert!(is_damage(&verified.unwrap_err()), "byte {at} changed by {change:#x}");
+            match verified.unwrap_err() {
+                SegmentError::Damage(damage) => assert!(damage.offset <= at as u64, "byte {at}: {damage}"),
+                other => panic!("byte {at} changed by {change:#x}: {other}"),
+            }
             match exercise(&storage) {
                 Ok(same) => assert_eq!(same, answers, "byte {at} changed by {change:#x}"),
                 Err(error) => assert!(is_damage(&error), "byte {at}: {error}"),
@@ -326,6 +329,35 @@ fn footer_that_does_not_describe_the_records_is_found() {
         bytes[footer + FOOTER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
         let result = open(&storage_with(&bytes)).and_then(|reader| reader.verify());
         assert!(result.is_err_and(|e| is_damage(&e)), "footer byte {at}");
+    }
+}
+
+#[test]
+fn index_that_does_not_lead_to_the_records_is_found() {
+    let storage = MemoryStorage::new();
+    many(&storage, 70);
+    let intact = bytes_of(&storage);
+    let footer = intact.len() - FOOTER_BYTES;
+    let salt = super::format::Identity { id: ID, store_id: STORE }.salt();
+    let section = |at| usize::try_from(super::format::u64_at(&intact, footer + at)).unwrap();
+    let (index, filter) = (section(72), section(88));
+    for at in index..filter {
+        let mut bytes = intact.clone();
+        bytes[at] ^= 1;
+        let crc = crc32c::crc32c_append(salt, &bytes[index..filter]);
+        bytes[footer + 104..footer + 108].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c_append(salt, &bytes[footer..footer + FOOTER_BYTES - 4]);
+        bytes[footer + FOOTER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        let storage = storage_with(&bytes);
+        let reader = open(&storage).unwrap();
+        assert!(reader.verify().is_err_and(|e| is_damage(&e)), "index byte {}", at - index);
+        // Lookups through it may miss, but never fault or answer wrongly.
+        for i in 0..70 {
+            let key = format!("path/{:05}", i * 2);
+            if let Ok(Some(found)) = reader.get(key.as_bytes()) {
+                assert_eq!(found.key, key.as_bytes());
+            }
+        }
     }
 }
 

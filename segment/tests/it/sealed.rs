@@ -76,6 +76,23 @@ fn file_cut_short_under_its_reader_is_damage_and_no_fault() {
 }
 
 #[test]
+fn bytes_that_change_under_an_open_reader_are_found_by_verify() {
+    let home = tempfile::tempdir().unwrap();
+    let storage = FileStorage::open(home.path()).unwrap();
+    let summary = write(&storage, 9, 2);
+    let reader = SegmentReader::open(&storage, 9, STORE).unwrap();
+    let file = storage.open(&sealed::file_name(9), Access::ReadWrite).unwrap();
+    for at in (0..summary.file_bytes).filter(|at| !(200..6000).contains(at)) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+        assert!(damage(reader.verify()).offset <= at, "byte {at}");
+        file.write_all_at(&byte, at).unwrap();
+    }
+    reader.verify().unwrap();
+}
+
+#[test]
 fn writer_that_died_leaves_no_segment() {
     let home = tempfile::tempdir().unwrap();
     let storage = FileStorage::open(home.path()).unwrap();
