@@ -3,7 +3,8 @@
 //!
 //! - **D1** The leaf goes first; every tidying step leaves a legal frame and may be left out for
 //!   lack of space (B5). Shrinking and pruning work in place and need none.
-//! - **D2** No inner node stays without edges and terminal; an entry without keys is an empty root.
+//! - **D2** No inner node stays without edges and terminal; an entry without keys is an empty root, and
+//!   a frame whose only entry has none starts anew, without free and dead units.
 //! - **D3** A node whose only edge leads to a crossing stays: the crossing has no place for a prefix.
 
 use crate::alloc::node_units;
@@ -229,6 +230,10 @@ impl BlobFrame<'_> {
                 (Slot::Edge { node, byte }, Some(above)) => {
                     self.free_inner(stop.at)?;
                     self.cut_edge(node, byte, above.slot)?;
+                }
+                _ if self.entries() == 1 => {
+                    self.clear(1);
+                    self.plant_empty_roots(1);
                 }
                 _ => {
                     let units = node_units(word).ok_or(Torn)?;

@@ -130,3 +130,45 @@ fn whether_a_key_falls_into_a_groups_gap_is_told_before_anything_changes() {
     }
     assert!(gaps > 5 && !frame.is_gap(0, b"y").unwrap() && !frame.is_gap(0, b"").unwrap());
 }
+
+/// Leaves exactly `bytes` bytes of room.
+fn fill_up_to(frame: &mut BlobFrame<'_>, bytes: usize) {
+    frame.alloc_extent(frame.room() - bytes).unwrap();
+    assert_eq!(frame.room(), bytes);
+}
+
+#[test]
+fn an_insert_that_has_room_for_the_leaf_but_not_for_the_larger_node_leaves_no_leaf() {
+    let words = blank(4096);
+    let mut frame = BlobFrame::init(&words, &id(1), 1);
+    for byte in b"abcd" {
+        frame.insert(0, &[*byte], &inline(1, b"")).unwrap();
+    }
+    fill_up_to(&mut frame, 24);
+    assert!(matches!(frame.insert(0, b"e", &inline(1, b"")), Err(FrameError::Alloc(_))));
+    assert_eq!((frame.live_leaves(), frame.room()), (4, 24), "the leaf's room is given back");
+    assert!(matches!(frame.insert(0, b"ax", &inline(1, b"")), Err(FrameError::Alloc(_))));
+    assert_eq!((frame.live_leaves(), frame.room()), (4, 24), "the node's room is given back");
+}
+
+#[test]
+fn removal_needs_no_room_and_leaves_no_hollow_node() {
+    let words = blank(4096);
+    let mut frame = BlobFrame::init(&words, &id(1), 1);
+    // Nodes above nodes that cannot be joined with what is left below them, for lack of room.
+    let keys = ["long/stem/of/a", "long/stem/of/b", "long/stem/of", "long/stem", "long"];
+    for key in keys {
+        frame.insert(0, key.as_bytes(), &inline(1, b"")).unwrap();
+    }
+    fill_up_to(&mut frame, 0);
+    frame.insert(0, b"other", &inline(1, b"")).unwrap_err();
+    for (done, index) in [4, 3, 2, 0, 1].into_iter().enumerate() {
+        assert_eq!(frame.remove(0, keys[index].as_bytes()), Ok(treering_blobframe::Remove::Removed));
+        let found =
+            |key: &&str| matches!(frame.find(0, key.as_bytes()), Ok(treering_blobframe::Found::Leaf(_)));
+        assert_eq!(keys.iter().filter(|key| found(key)).count(), 4 - done);
+    }
+    assert_eq!((frame.live_leaves(), frame.dead_bytes()), (0, 0));
+    let report = verify(frame.as_ref()).unwrap();
+    assert_eq!((report.nodes, report.used_bytes), (0, 18 * 8));
+}
