@@ -236,6 +236,26 @@ fn the_budget_is_overshot_by_less_than_a_record_and_the_next_cycle_resumes() {
 }
 
 #[test]
+fn a_tombstone_stays_while_the_budget_leaves_an_older_version_beneath_it() {
+    let mut store = Store::new();
+    let key = |name: &str| name.as_bytes().to_vec();
+    let old = ["k", "l", "m", "n"].map(|name| (key(name), line(10, &[1; 100], None)));
+    store.add(IMMORTAL, &Lines::from(old));
+    let deleted = Line { value: None, lsn: 20, death: None };
+    let above = store.add(IMMORTAL, &Lines::from([(key("a"), line(20, b"x", None)), (key("k"), deleted)]));
+    store.add(7 << 56, &Lines::from([(key("a"), line(30, b"y", Some(90_000)))]));
+    store.count_live();
+    // The budget ends behind "l": the segment of the tombstone goes, that of what it hides stays.
+    let stats = store.cycle(10, &BTreeSet::new(), 100).unwrap();
+    assert_eq!((stats.bytes_written, stats.segments_removed), (100, 1));
+    assert!(!store.manifest.state().segments.contains_key(&above));
+    store.check(10);
+    while store.cycle(10, &BTreeSet::new(), 100).unwrap() != CompactionStats::default() {
+        store.check(10);
+    }
+}
+
+#[test]
 fn a_cycle_without_a_budget_still_drops() {
     let mut store = Store::new();
     store.add(IMMORTAL, &lines(0..10, 1000, 100, None));
