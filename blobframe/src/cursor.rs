@@ -18,7 +18,7 @@ use std::ops::Bound;
 
 use crate::error::Torn;
 use crate::frame::BlobFrameRef;
-use crate::layout::{FRAME_BYTES_MAX, NodeType, key_bytes_max, kind, kind_of, u16_at};
+use crate::layout::{NodeType, key_bytes_max, kind, kind_of, u16_at};
 use crate::leaf::{LeafOffset, LeafView};
 use crate::node::{child_of, edge_below, edge_from, is_group};
 use crate::words::{copy_out, load};
@@ -66,6 +66,8 @@ pub struct Cursor {
     /// A leaf, node or crossing still to be entered; the path leads up to it.
     pending: Option<u16>,
     levels: Vec<Level>,
+    /// No valid frame leads to a longer path (K3).
+    path_len_max: usize,
 }
 
 impl Cursor {
@@ -83,7 +85,8 @@ impl Cursor {
         direction: Direction,
     ) -> Result<Self, Torn> {
         let root = offset(frame.entry_root(entry)?)?;
-        let mut cursor = Self { direction, path, pending: None, levels: Vec::new() };
+        let path_len_max = path.len() + key_bytes_max(frame.frame_bytes());
+        let mut cursor = Self { direction, path, pending: None, levels: Vec::new(), path_len_max };
         let (key, inclusive) = match bound {
             Bound::Unbounded => {
                 cursor.pending = Some(root);
@@ -191,7 +194,7 @@ impl Cursor {
 
     fn push(&mut self, frame: BlobFrameRef<'_>, node: u16, at: u16) -> Result<(), Torn> {
         // Every level but the first consumes the byte of an edge.
-        if self.path.len() > key_bytes_max(FRAME_BYTES_MAX) || self.levels.len() > frame.units() {
+        if self.path.len() > self.path_len_max || self.levels.len() > frame.units() {
             return Err(Torn);
         }
         self.levels.push(Level { node, at, path_len: self.path.len() });

@@ -21,7 +21,7 @@
 //!   than ¾ U minus what lies beside n's path.
 //! - In case 3 more than ¾ U goes, and n is the child's root. In case 4 the frame keeps a root with one
 //!   crossing. That root's prefix and terminal are bounded by the longest key and inline value: at
-//!   4 KiB, 65 + 65 units of node and prefix, 66 of terminal, 2 of crossing, so 198 of the 495
+//!   4 KiB, 65 + 65 units of node and prefix, 67 of terminal, 2 of crossing, so 199 of the 495
 //!   behind the header and table; the reservation is 16, and the largest insert bound is 198. (A
 //!   larger frame only has more to spare: keys and values grow with it, nodes do not.)
 //! - A child gets at most ¾ U and at most 65 units of new node (cases 1 and 2), or n without what

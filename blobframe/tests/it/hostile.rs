@@ -32,7 +32,10 @@ fn read_everything(frame: BlobFrameRef<'_>, random: &mut Random) {
             for _ in 0..200 {
                 match cursor.next(frame) {
                     Ok(Step::End) | Err(_) => break,
-                    Ok(_) => cursor.skip_to_depth(usize::MAX - random.below(2)),
+                    Ok(_) => {
+                        assert!(cursor.path().len() <= frame.frame_bytes(), "a path longer than its frame");
+                        cursor.skip_to_depth(usize::MAX - random.below(2));
+                    }
                 }
             }
         }
