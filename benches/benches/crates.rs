@@ -77,7 +77,7 @@ fn blobframe(criterion: &mut Criterion) {
     });
     let frame = fill().as_ref();
     group.bench_function("find 5000 paths", |bencher| {
-        bencher.iter(|| keys.iter().for_each(|key| drop(black_box(frame.find(0, key)))));
+        bencher.iter(|| keys.iter().filter(|key| black_box(frame.find(0, key)).is_ok()).count());
     });
     group.finish();
 }

@@ -261,11 +261,20 @@ impl<'ast> Visit<'ast> for Reader {
 /// Whether an attribute keeps its item out of everything but test builds.
 fn is_test_only(attribute: &syn::Attribute) -> bool {
     let syn::Meta::List(list) = &attribute.meta else { return false };
-    let words: Vec<String> =
-        list.tokens.to_string().split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect();
     list.path.is_ident("cfg")
-        && words.iter().any(|word| word == "test")
-        && !words.iter().any(|word| word == "not" || word == "any")
+        && list.parse_args::<syn::Meta>().is_ok_and(|predicate| requires_test(&predicate))
+}
+
+/// Whether a configuration predicate can hold in test builds only.
+fn requires_test(predicate: &syn::Meta) -> bool {
+    match predicate {
+        syn::Meta::Path(path) => path.is_ident("test"),
+        syn::Meta::List(list) if list.path.is_ident("all") => {
+            let parse = syn::punctuated::Punctuated::<syn::Meta, syn::Token![,]>::parse_terminated;
+            list.parse_args_with(parse).is_ok_and(|all| all.iter().any(requires_test))
+        }
+        _ => false,
+    }
 }
 
 fn attributes(item: &syn::Item) -> &[syn::Attribute] {
@@ -314,9 +323,16 @@ mod tests {
 
     #[test]
     fn items_behind_cfg_test_are_test_code_and_not_test_is_not() {
-        let found = paths("#[cfg(test)] mod t { fn a() { x::y(); } } #[cfg(not(test))] fn b() { z::w(); }");
-        assert!(found.contains(&("x::y".to_owned(), true)));
-        assert!(found.contains(&("z::w".to_owned(), false)));
+        for (cfg, in_test) in [
+            ("test", true),
+            ("all(test, not(loom))", true),
+            ("not(test)", false),
+            ("any(test, loom)", false),
+            ("not(all(test, loom))", false),
+        ] {
+            let found = paths(&format!("#[cfg({cfg})] mod t {{ fn a() {{ x::y(); }} }}"));
+            assert!(found.contains(&("x::y".to_owned(), in_test)), "{cfg}");
+        }
     }
 
     #[test]
