@@ -29,6 +29,7 @@ use crate::check::StreamCheck;
 use crate::commit::{Flush, GroupCommit};
 use crate::error::{Error, Result};
 use crate::files::{LogFiles, MakeError};
+use crate::log_file::BLOCK;
 use crate::options::{Durability, JournalOptions};
 use crate::poison::Poison;
 use crate::record::{Draft, Lsn, Marks};
@@ -206,7 +207,7 @@ impl Journal {
     }
 
     fn bad_record(&self, at: Lsn) -> Error {
-        let offset = (at - self.ring.base()) & (self.ring.capacity() as u64 - 1);
+        let offset = BLOCK + ((at - self.ring.base()) & (self.ring.capacity() as u64 - 1));
         Damage::new(
             "a record in the ring changed before it was written",
             self.storage.path_of(RING_NAME),
@@ -356,3 +357,6 @@ impl Flush for Journal {
         self.poison.check()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

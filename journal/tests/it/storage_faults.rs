@@ -327,3 +327,26 @@ fn a_start_that_fails_anywhere_loses_nothing() {
     }
     assert!(fails >= 18, "{fails}");
 }
+
+#[test]
+fn starting_writes_again_what_is_not_proven_durable_and_nothing_else() {
+    let (env, fault) = faulty();
+    let journal = Journal::create(&env, &options()).unwrap();
+    puts(&journal, 20);
+    journal.drain_once().unwrap();
+    std::mem::forget(journal);
+    let (recovered, _) = replay(&env, first(), Mode::Writing).unwrap();
+    assert_eq!(recovered.from_ring, 0);
+    fault.take_diary();
+    let journal = Journal::start(&env, &options(), recovered).unwrap();
+    assert!(fault.take_diary().iter().any(|entry| entry.starts_with("write log-")));
+    // A mark proves what lies before it.
+    puts(&journal, 20);
+    let end = journal.flush().unwrap();
+    std::mem::forget(journal);
+    let from = treering_journal::RecoverFrom { lsn0: end, ..first() };
+    let (recovered, _) = replay(&env, from, Mode::Writing).unwrap();
+    fault.take_diary();
+    std::mem::forget(Journal::start(&env, &options(), recovered).unwrap());
+    assert!(fault.take_diary().iter().all(|entry| !entry.starts_with("write log-")));
+}

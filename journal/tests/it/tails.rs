@@ -323,3 +323,17 @@ fn a_buffered_tail_that_never_reached_the_log_is_whole_or_absent_record_by_recor
         ring.write_all_at(&byte, offset).unwrap();
     }
 }
+
+#[test]
+fn a_record_of_another_incarnation_ends_the_log() {
+    let tail = tail();
+    let mut changed = tail.bytes.clone();
+    let start = usize::try_from(tail.records[4].0 - Journal::FIRST_LSN).unwrap();
+    let end = usize::try_from(tail.records[5].0 - Journal::FIRST_LSN).unwrap();
+    let record = &mut changed[start..end];
+    record[24] += 1;
+    record[12..16].fill(0);
+    let crc = crc32c::crc32c_append(salt(&STORE), record);
+    record[12..16].copy_from_slice(&crc.to_le_bytes());
+    tail.expect_cut(&changed, "a record of another life");
+}
