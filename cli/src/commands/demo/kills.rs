@@ -129,7 +129,8 @@ fn kill_one(store: &Path, number: u32, random: &mut Rng, interrupts: &Interrupts
         // The kill ends both threads, so it comes before any error is handed on.
         let killed = child.kill();
         let acknowledged = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        slept.and(killed).map(|()| Round { number, acknowledged })
+        // A signal from the keyboard goes to the child too; that it ended by itself is no finding then.
+        interrupts.check().and(slept).and(killed).map(|()| Round { number, acknowledged })
     })
 }
 
