@@ -1,6 +1,8 @@
 //! What needs a look inside: gaps in the published prefix, and a ring whose bytes change under the
 //! drainer.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use treering_segment::clock::{OsEntropy, SystemClock};
