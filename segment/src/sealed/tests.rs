@@ -165,6 +165,19 @@ fn payloads_are_slices_of_one_mapping_and_outlive_the_file() {
 }
 
 #[test]
+fn index_has_an_entry_for_every_32_records_and_every_4096_bytes() {
+    for (value, entries) in [(&[][..], 2), (&[0; 1500], 22)] {
+        let storage = MemoryStorage::new();
+        let mut writer = SegmentWriter::create(&storage, ID, STORE, 0).unwrap();
+        for i in 0..64_u8 {
+            writer.append(&record(&[i], value, 1, None)).unwrap();
+        }
+        writer.finish().unwrap();
+        assert_eq!(open(&storage).unwrap().open.index_entries(), entries);
+    }
+}
+
+#[test]
 fn tombstones_are_told_from_empty_values() {
     let storage = MemoryStorage::new();
     small(&storage);

@@ -157,7 +157,9 @@ fn waiting_for_a_lock_ends_when_it_is_let_go() {
     let home = tempfile::tempdir().unwrap();
     let memory = MemoryStorage::new();
     let file = FileStorage::open(home.path()).unwrap();
-    for storage in [&memory as &dyn Storage, &file] {
+    // Again and again, so that some waiters are asleep already and some are not.
+    let rounds = std::iter::repeat_n(&memory as &dyn Storage, 500).chain([&file as &dyn Storage]);
+    for storage in rounds {
         let lock = take(storage, LockKind::Exclusive).unwrap();
         thread::scope(|scope| {
             let (started, starts) = mpsc::channel();
