@@ -27,6 +27,10 @@
 //! It is *not* a server, not a relational store, and not for values that are large on the whole: keys up to
 //! 8 KiB, values up to 1 GiB, best with small ones.
 
+// The models of tests/loom.rs compile in what they need; the ring's model memory would keep the rest from building.
+#![cfg(not(loom))]
+#![forbid(unsafe_code)]
+
 #[cfg(not(all(target_pointer_width = "64", target_endian = "little")))]
 compile_error!("treering keeps its frames as 64-bit little-endian words; this target is neither");
 

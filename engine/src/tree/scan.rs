@@ -253,7 +253,13 @@ impl<'t> Walk<'t, '_> {
             let leaf = match cursor.next(frame)? {
                 Step::Leaf(leaf) => leaf,
                 Step::Crossing { child, entry } if self.done.contains(&(child, entry)) => continue,
-                Step::Crossing { child, entry } => return Ok(Stop::Crossing { child, entry }),
+                Step::Crossing { child, entry } => match self.roll_up(frame, cursor, out, run)? {
+                    Some(depth) => {
+                        cursor.skip_to_depth(depth);
+                        continue;
+                    }
+                    None => return Ok(Stop::Crossing { child, entry }),
+                },
                 Step::End => return Ok(Stop::FrameEnd),
             };
             if self.is_past(cursor.key()) {
@@ -263,6 +269,35 @@ impl<'t> Walk<'t, '_> {
                 cursor.skip_to_depth(depth);
             }
         }
+    }
+
+    /// At a crossing below a common prefix: emits the prefix without going further down, if a live leaf in
+    /// this frame already proves it. Answers its length. A prefix that a bound of the range cuts in two is
+    /// left to the walk, which looks at its keys one by one.
+    fn roll_up(
+        &self,
+        frame: BlobFrameRef<'_>,
+        cursor: &Cursor,
+        out: &mut Vec<ScanItem>,
+        run: &mut Run,
+    ) -> Result<Option<usize>, Torn> {
+        let Some(skip) = self.request.skip else { return Ok(None) };
+        let Some(depth) = common_prefix_len(cursor.path(), skip) else { return Ok(None) };
+        let prefix = &cursor.path()[..depth];
+        let cuts = |bound: Bound<&[u8]>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => key.starts_with(prefix),
+            Bound::Unbounded => false,
+        };
+        if cuts(as_slice(&self.position)) || cuts(self.request.lower) || cuts(self.request.upper) {
+            return Ok(None);
+        }
+        if !cursor.any_leaf_below(frame, depth, |leaf| Ok((self.alive)(&leaf_meta(frame, leaf)?)))? {
+            return Ok(None);
+        }
+        out.push(ScanItem::CommonPrefix(prefix.to_vec()));
+        run.passed = Passed::Item;
+        run.skipped = Some(run.skipped.map_or(depth, |shortest| shortest.min(depth)));
+        Ok(Some(depth))
     }
 
     /// Emits a leaf if it is alive. Answers the length of the common prefix if it stands for one.

@@ -35,8 +35,6 @@ mod plain {
 mod model {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{RwLockReadGuard, RwLockWriteGuard};
-    pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::OnceLock;
 
     /// One look, then park: parking is what is to be proved, and polling only multiplies the states.
     pub(crate) const SPINS: u32 = 1;
