@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -88,20 +88,21 @@ impl Drop for Background {
 
 /// The drainer's life. A failure poisons the journal, which tells every writer; the thread then ends.
 fn drain(store: &Store, writing: &Writing, stop: &Stop) {
+    let clock = &store.env.clock;
     let interval = store.options.flush_interval;
-    let mut flushed = Instant::now();
+    let mut flushed_ms = clock.boot_ms();
     while !stop.is_asked() {
-        let due = interval.saturating_sub(flushed.elapsed());
-        writing.journal.wait_for_work(due);
+        let since_flush = Duration::from_millis(clock.boot_ms().saturating_sub(flushed_ms));
+        writing.journal.wait_for_work(interval.saturating_sub(since_flush));
         if stop.is_asked() || writing.journal.drain_once().is_err() {
             break;
         }
-        if flushed.elapsed() >= interval {
+        if Duration::from_millis(clock.boot_ms().saturating_sub(flushed_ms)) >= interval {
             store.clock.observe_wall();
             if writing.journal.flush().is_err() {
                 break;
             }
-            flushed = Instant::now();
+            flushed_ms = clock.boot_ms();
         }
     }
 }

@@ -28,7 +28,7 @@
 //! - An edit whose append failed may or may not be on disk: the store is poisoned, nothing is released.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use treering_blobframe::{LeafPointer, STAGING};
 use treering_compactor::manifest::{
@@ -81,7 +81,7 @@ pub struct CutStats {
     pub segments_removed: u64,
     /// Bytes of log that recovery no longer needs.
     pub log_bytes_released: u64,
-    /// How long it took.
+    /// How long it took, in whole milliseconds.
     pub elapsed: Duration,
 }
 
@@ -104,7 +104,7 @@ impl Store {
 
     /// Takes a cut; the caller holds the cutting side.
     pub(crate) fn cut_holding(&self, writing: &Writing, side: &mut CutSide) -> Result<CutStats> {
-        let begun = Instant::now();
+        let begun_ms = self.env.clock.boot_ms();
         writing.check()?;
         let (lsn_p, staged_end) = {
             let _closed = self.gate.close();
@@ -152,7 +152,7 @@ impl Store {
         stats.segments_removed = dead.len() as u64;
         stats.log_bytes_released = state.low_water.saturating_sub(side.state.low_water);
         self.release(writing, side, replaced, &dead, state)?;
-        stats.elapsed = begun.elapsed();
+        stats.elapsed = Duration::from_millis(self.env.clock.boot_ms().saturating_sub(begun_ms));
         side.totals.note(stats);
         Ok(stats)
     }

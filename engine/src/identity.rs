@@ -19,23 +19,34 @@
 //! zeros. A sector is old or new, never mixed (PROTOCOL F3), so the state changes in place.
 //!
 //! # Creation, and the state after a crash at each step
-//! 1. `STORE` (creating) is written and synced, with the directory. Before: at most an empty or short
-//!    `STORE` and `LOCK`, which the next opener takes for nothing at all.
+//! 1. `STORE` (creating) is written and synced, with the directory. Before: at most an empty, short or torn
+//!    `STORE` and `LOCK`, which the next opener takes for nothing at all and writes again.
 //! 2. Log, ring, frames and manifest are created. A crash leaves `creating`: nothing was ever
 //!    acknowledged, and the next opener removes the pieces and starts over.
 //! 3. `STORE` turns `ready`. From here on every file has its part, and one that lacks is damage.
 
 use std::sync::Arc;
 
+use treering_compactor::manifest::{MANIFEST, MANIFEST_NEW};
+use treering_segment::sealed::id_of;
 use treering_segment::storage::{Access, Environment, StorageFile};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::extents::FRAMES_FILE;
 use crate::options::Shape;
 
 /// The file's name.
 pub(crate) const STORE_FILE: &str = "STORE";
 /// The lock's name.
 pub(crate) const LOCK_FILE: &str = "LOCK";
+
+/// Whether a file of this name is a store's own. Whatever else lies in the directory is left alone.
+pub(crate) fn is_own_file(name: &str) -> bool {
+    matches!(name, STORE_FILE | LOCK_FILE | FRAMES_FILE | MANIFEST | MANIFEST_NEW | "ring")
+        || name.starts_with("log-")
+        || name.starts_with("spare-")
+        || id_of(name).is_some()
+}
 
 const MAGIC: &[u8; 8] = b"TREERING";
 const VERSION: u32 = 1;
@@ -139,6 +150,7 @@ impl Identity {
         let file =
             if new { storage.create(STORE_FILE)? } else { storage.open(STORE_FILE, Access::ReadWrite)? };
         file.write_all_at(&self.encode(), 0)?;
+        file.set_len(STORE_BYTES as u64)?;
         file.sync_all()?;
         storage.sync_directory()?;
         Ok(())

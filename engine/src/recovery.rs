@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use treering_blobframe::{
@@ -35,7 +35,7 @@ use treering_journal::{
     Change, Journal, JournalOptions, Kind, Mode as LogMode, Operation, Record, RecoverFrom, Recovered,
     recover as recover_log,
 };
-use treering_segment::sealed::file_name;
+use treering_segment::sealed::{file_name, id_of};
 use treering_segment::storage::{Access, Environment, LockKind};
 
 use crate::catalog::Catalog;
@@ -44,7 +44,7 @@ use crate::cut::{CutSide, CutTotals, segment_meta};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extents::{Extents, FRAMES_FILE, read_extent};
 use crate::gate::Gate;
-use crate::identity::{Identity, LOCK_FILE, STORE_FILE, State};
+use crate::identity::{Identity, LOCK_FILE, STORE_FILE, State, is_own_file};
 use crate::options::Options;
 use crate::payload::Payloads;
 use crate::staging::{Staged, Staging};
@@ -73,7 +73,7 @@ pub(crate) struct RecoveryReport {
 impl Store {
     /// Opens, or creates, the store in the environment's directory.
     pub(crate) fn recover(env: Environment, options: Options) -> Result<Self> {
-        let begun = Instant::now();
+        let begun_ms = env.clock.boot_ms();
         options.check()?;
         let kind = if options.read_only { LockKind::Shared } else { LockKind::Exclusive };
         // Before the lock, whose file it would make: a directory that is no store is left as it is.
@@ -119,11 +119,11 @@ impl Store {
             journal.set_durable_edit(state.sequence);
             let file = env.storage.open(FRAMES_FILE, Access::ReadWrite)?;
             let extents = Extents::over(file, state.extents.values().flatten())?;
-            let next_segment = next_segment_id(&env, &engine)?;
+            let next_segment = next_id_of(&env, &engine)?;
             let side = CutSide { manifest, extents, state: engine, totals: CutTotals::default() };
             Some(Writing { journal, cut: Mutex::new(side), next_segment: AtomicU64::new(next_segment) })
         };
-        report.elapsed = begun.elapsed();
+        report.elapsed = Duration::from_millis(env.clock.boot_ms().saturating_sub(begun_ms));
         let store = Self {
             env,
             identity,
@@ -149,18 +149,12 @@ impl Store {
     /// Removes segment files that neither the durable state nor a replayed record names.
     fn remove_orphans(&self) -> Result<()> {
         for name in self.env.storage.list()? {
-            if segment_id(&name).is_some_and(|id| !self.payloads.knows(id)) {
+            if id_of(&name).is_some_and(|id| !self.payloads.knows(id)) {
                 self.env.storage.remove(&name)?;
             }
         }
         Ok(())
     }
-}
-
-/// The id in the name of a segment file.
-pub(crate) fn segment_id(name: &str) -> Option<u64> {
-    let id = u64::from_str_radix(name.strip_prefix("segment-")?, 16).ok()?;
-    (file_name(id) == name).then_some(id)
 }
 
 /// The journal's part of the options.
@@ -175,8 +169,8 @@ pub(crate) fn journal_options(identity: &Identity, options: &Options) -> Journal
 }
 
 /// A segment id that no file and no state has ever had (PROTOCOL O6): orphans count too.
-fn next_segment_id(env: &Environment, engine: &EngineState) -> Result<u64> {
-    let highest = env.storage.list()?.iter().filter_map(|name| segment_id(name)).max();
+fn next_id_of(env: &Environment, engine: &EngineState) -> Result<u64> {
+    let highest = env.storage.list()?.iter().filter_map(|name| id_of(name)).max();
     Ok(engine.next_segment.max(highest.map_or(0, |id| id + 1)))
 }
 
@@ -217,19 +211,18 @@ fn find_or_create(env: &Environment, options: &Options) -> Result<Identity> {
         }
     }
     may_create(env, options)?;
-    for name in others {
+    for name in others.into_iter().filter(|name| is_own_file(name)) {
         env.storage.remove(name)?;
     }
-    if has_store_file {
-        env.storage.remove(STORE_FILE)?;
-    }
-    create(env, options)
+    // Pieces without a `STORE` file would look like somebody else's directory.
+    env.storage.sync_directory()?;
+    create(env, options, has_store_file)
 }
 
 /// Creates a store; see `identity.rs` for the state after a crash at each step.
-fn create(env: &Environment, options: &Options) -> Result<Identity> {
+fn create(env: &Environment, options: &Options, again: bool) -> Result<Identity> {
     let mut identity = Identity::fresh(env, options.shape()?)?;
-    identity.write(env, true)?;
+    identity.write(env, !again)?;
     let journal = Journal::create(env, &journal_options(&identity, options))?;
     let start = journal.tail();
     drop(journal);

@@ -28,9 +28,9 @@ use treering_segment::storage::{Access, Environment, LockKind};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::extents::{BLOCK_BYTES, Extents, FRAMES_FILE, read_extent};
-use crate::identity::{Identity, LOCK_FILE, STORE_BYTES, STORE_FILE};
+use crate::identity::{Identity, LOCK_FILE, STORE_BYTES, is_own_file};
 use crate::options::Options;
-use crate::recovery::{journal_options, segment_id};
+use crate::recovery::journal_options;
 use crate::state::EngineState;
 use crate::store::Store;
 use crate::tree::{LeafData, ScanItem, ScanRequest};
@@ -186,11 +186,7 @@ impl<'a> Check<'a> {
         if name == LOCK_FILE {
             return;
         }
-        let own = matches!(name, STORE_FILE | FRAMES_FILE | "MANIFEST" | "MANIFEST.new" | "ring")
-            || name.starts_with("log-")
-            || name.starts_with("spare-")
-            || segment_id(name).is_some();
-        if !own {
+        if !is_own_file(name) {
             self.report.foreign_files.push(name.to_string());
             return;
         }

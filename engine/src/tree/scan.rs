@@ -288,7 +288,8 @@ impl<'t> Walk<'t, '_> {
             Bound::Included(key) | Bound::Excluded(key) => key.starts_with(prefix),
             Bound::Unbounded => false,
         };
-        if cuts(as_slice(&self.position)) || cuts(self.request.lower) || cuts(self.request.upper) {
+        let whole = !cuts(as_slice(&self.position)) && !cuts(self.request.lower) && !cuts(self.request.upper);
+        if !whole || self.is_past(prefix) {
             return Ok(None);
         }
         if !cursor.any_leaf_below(frame, depth, |leaf| Ok((self.alive)(&leaf_meta(frame, leaf)?)))? {
