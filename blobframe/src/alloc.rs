@@ -17,9 +17,9 @@ use std::sync::atomic::AtomicU64;
 use crate::error::{AllocError, FreeError};
 use crate::frame::{BlobFrame, FrameId, magic_word};
 use crate::layout::{
-    FREE_CLASSES, HEADER_UNITS, NodeType, RESERVED_UNITS, UNIT, W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES,
-    W_EPOCH, W_FREE, W_MAGIC, W_NUMBER, W_TAG, key_bytes_max, kind, kind_of, node_word, u16_at, u32_at,
-    units_for,
+    FREE_CLASSES, HEADER_UNITS, MORTAL_SHIFT, NodeType, RESERVED_UNITS, UNIT, W_BOUNDS, W_COUNTS, W_DEAD,
+    W_ENTRIES, W_EPOCH, W_FREE, W_MAGIC, W_NUMBER, W_TAG, key_bytes_max, kind, kind_of, node_word, u16_at,
+    u32_at, units_for,
 };
 use crate::node::set_rank;
 use crate::words::{load, store, write_parts};
@@ -215,10 +215,20 @@ impl<'a> BlobFrame<'a> {
         }
     }
 
-    pub(crate) fn add_leaves(&mut self, more: i32) {
+    /// Counts a leaf that comes (1) or goes (-1), and whether it has a death time.
+    pub(crate) fn count_leaf(&mut self, mortal: bool, more: i32) {
         let word = load(self.words, W_COUNTS);
         let leaves = u32_at(word, 0).wrapping_add_signed(more);
         store(self.words, W_COUNTS, (word & !0xffff_ffff) | u64::from(leaves));
+        if mortal {
+            self.count_mortal(more);
+        }
+    }
+
+    /// Counts a leaf that gets (1) or loses (-1) its death time.
+    pub(crate) fn count_mortal(&mut self, more: i32) {
+        let word = load(self.words, W_ENTRIES);
+        store(self.words, W_ENTRIES, word.wrapping_add_signed(i64::from(more) << MORTAL_SHIFT));
     }
 
     fn add_free(&mut self, more: i64) {

@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicU64;
 
 use crate::error::Torn;
 use crate::frame::{BlobFrame, BlobFrameRef};
-use crate::layout::{CROSSING_GROUP, NodeType, kind, kind_of, node_word, u16_at, units_for};
+use crate::layout::{
+    CROSSING_GROUP, LEAF_DEATH, NodeType, flags_of, kind, kind_of, node_word, u16_at, units_for,
+};
 use crate::leaf::LeafView;
 use crate::node::{Edges, child_of, set_child};
 use crate::words::{copy_words, load, store};
@@ -157,7 +159,7 @@ impl BlobFrame<'_> {
         for unit in 0..units {
             store(self.words, usize::from(at) + unit, load(source.words, from + unit));
         }
-        self.add_leaves(1);
+        self.count_leaf(flags_of(load(source.words, from)) & LEAF_DEATH != 0, 1);
         Ok(at)
     }
 

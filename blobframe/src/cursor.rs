@@ -25,8 +25,6 @@ use crate::words::{copy_out, load};
 
 /// Position behind the last edge.
 const BEHIND: u16 = 257;
-/// How many nodes a search for just any leaf looks at.
-const NODES_LOOKED_AT: usize = 16;
 
 /// Which way a cursor goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,48 +280,6 @@ impl Cursor {
                 Ok(None)
             }
         }
-    }
-
-    /// Whether `wanted` holds for some leaf of this frame whose key shares the first `path_len` bytes of
-    /// the path last stepped on. Looks at few nodes, in no order, and at no other frame: `false` means
-    /// that none was come upon, not that there is none.
-    ///
-    /// # Errors
-    /// [`Torn`] if the bytes are not those of a valid frame, or from `wanted`.
-    pub fn any_leaf_below(
-        &self,
-        frame: BlobFrameRef<'_>,
-        path_len: usize,
-        mut wanted: impl FnMut(LeafOffset) -> Result<bool, Torn>,
-    ) -> Result<bool, Torn> {
-        let Some(top) = self.levels.iter().find(|level| level.path_len >= path_len) else { return Ok(false) };
-        let mut nodes = [0; NODES_LOOKED_AT];
-        nodes[0] = top.node;
-        let (mut known, mut next) = (1, 0);
-        while next < known {
-            let node = usize::from(nodes[next]);
-            next += 1;
-            let terminal = u16_at(load(frame.words, node), 48);
-            if terminal != 0 && wanted(LeafView::at(frame, usize::from(terminal))?.offset())? {
-                return Ok(true);
-            }
-            let mut from = 0;
-            while let Some((byte, child)) = edge_from(frame, node, from) {
-                from = usize::from(byte) + 1;
-                match kind_of(load(frame.words, usize::from(child))) {
-                    kind::LEAF if wanted(LeafView::at(frame, usize::from(child))?.offset())? => {
-                        return Ok(true);
-                    }
-                    kind::LEAF | kind::CROSSING | kind::EMPTY => {}
-                    _ if known < NODES_LOOKED_AT => {
-                        nodes[known] = child;
-                        known += 1;
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(false)
     }
 
     /// The full key of the leaf last stepped on.

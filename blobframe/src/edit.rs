@@ -180,15 +180,16 @@ impl BlobFrame<'_> {
     pub(crate) fn new_leaf(&mut self, suffix: &[u8], leaf: &Leaf<'_>) -> Result<u16, AllocError> {
         let at = self.take_leaf_units(leaf.units(suffix.len()), RESERVED_UNITS)?;
         write_leaf(**self, usize::from(at), suffix, leaf);
-        self.add_leaves(1);
+        self.count_leaf(leaf.death.is_some(), 1);
         Ok(at)
     }
 
     /// Takes back the leaf at `at`.
     pub(crate) fn drop_leaf(&mut self, at: usize) -> Result<(), Torn> {
-        let units = LeafView::at(**self, at)?.units();
-        self.give_leaf_units(at, units);
-        self.add_leaves(-1);
+        let leaf = LeafView::at(**self, at)?;
+        let mortal = leaf.death().is_some();
+        self.give_leaf_units(at, leaf.units());
+        self.count_leaf(mortal, -1);
         Ok(())
     }
 
@@ -203,11 +204,13 @@ impl BlobFrame<'_> {
     }
 
     fn overwrite(&mut self, at: usize, suffix: &[u8], leaf: &Leaf<'_>) -> Result<bool, Torn> {
-        let old = LeafView::at(**self, at)?.units();
-        let new = leaf.units(suffix.len());
+        let there = LeafView::at(**self, at)?;
+        let (old, new) = (there.units(), leaf.units(suffix.len()));
         if new > old {
             return Ok(false);
         }
+        let becomes_mortal = i32::from(leaf.death.is_some()) - i32::from(there.death().is_some());
+        self.count_mortal(becomes_mortal);
         write_leaf(**self, at, suffix, leaf);
         if new < old {
             self.give_leaf_units(at + new, old - new);

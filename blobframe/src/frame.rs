@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use crate::error::Torn;
 use crate::layout::{
-    CROSSING_GROUP, FORMAT, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_UNITS, MAGIC, NodeType, RESERVED_UNITS,
-    UNIT, W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES, W_EPOCH, W_MAGIC, W_NUMBER, W_TAG, flags_of, kind, kind_of,
-    u16_at, u32_at,
+    CROSSING_GROUP, FORMAT, FRAME_BYTES_MAX, FRAME_BYTES_MIN, HEADER_UNITS, MAGIC, MORTAL_SHIFT, NodeType,
+    RESERVED_UNITS, UNIT, W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES, W_EPOCH, W_MAGIC, W_NUMBER, W_TAG, flags_of,
+    kind, kind_of, u16_at, u32_at,
 };
 use crate::leaf::{LeafOffset, LeafView};
 use crate::node::child_of;
@@ -201,6 +201,13 @@ impl<'a> BlobFrameRef<'a> {
     #[must_use]
     pub fn live_leaves(self) -> usize {
         u32_at(load(self.words, W_COUNTS), 0) as usize
+    }
+
+    /// Leaves without a death time.
+    #[must_use]
+    pub fn immortal_leaves(self) -> usize {
+        let mortal = usize::from(u16_at(load(self.words, W_ENTRIES), MORTAL_SHIFT));
+        self.live_leaves().saturating_sub(mortal)
     }
 
     /// Size of the frame in bytes.

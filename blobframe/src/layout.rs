@@ -20,7 +20,7 @@
 //! | 4 | 0..32 | node_top: first unit above the nodes; 32..64 leaf_bottom: lowest unit of the leaves |
 //! | 5 | 0..32 | dead node units; 32..64 dead leaf units (both wait for a re-pack) |
 //! | 6 | 0..32 | live leaves; 32..64 units on the free lists |
-//! | 7 | 0..16 | entry table's offset; 16..32 its capacity in entries (4 a word); 32..48 entries used; 48..64 zero |
+//! | 7 | 0..16 | entry table's offset; 16..32 its capacity in entries (4 a word); 32..48 entries used; 48..64 live leaves that have a death time |
 //! | 8..16 | 16 each | free-list heads for blocks of exactly 1, 2, … 32 units |
 //!
 //! An *entry* is the root of one subtree that other frames' crossings (or the store's root) name;
@@ -90,6 +90,8 @@ pub(crate) const W_BOUNDS: usize = 4;
 pub(crate) const W_DEAD: usize = 5;
 pub(crate) const W_COUNTS: usize = 6;
 pub(crate) const W_ENTRIES: usize = 7;
+/// Where word 7 counts the leaves with a death time.
+pub(crate) const MORTAL_SHIFT: u32 = 48;
 pub(crate) const W_FREE: usize = 8;
 /// Blocks of 1..=FREE_CLASSES units have a free list; larger ones are dead until a re-pack.
 pub(crate) const FREE_CLASSES: usize = 32;

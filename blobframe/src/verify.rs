@@ -15,7 +15,7 @@
 //!   root is an empty root.
 //! - **V7** No key is longer than the longest of a frame of this size; an inline value neither.
 //! - **V8** A leaf's flags agree with each other and with its pointer.
-//! - **V9** The header counts the live leaves exactly, and as dead exactly the units of each region
+//! - **V9** The header counts the live leaves exactly, those with a death time too, and as dead exactly the units of each region
 //!   that are neither live nor free.
 //!
 //! The time is linear in the frame's size: a unit is claimed once (V4), and everything that is looked
@@ -25,9 +25,9 @@ use crate::alloc::node_units;
 use crate::error::{Torn, VerifyError};
 use crate::frame::BlobFrameRef;
 use crate::layout::{
-    CROSSING_GROUP, FREE_CLASSES, HEADER_UNITS, LEAF_DEATH, LEAF_POINTER, LEAF_STAGED, NodeType, UNIT,
-    W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES, W_FREE, W_MAGIC, flags_of, inline_bytes_max, key_bytes_max, kind,
-    kind_of, u16_at, u32_at,
+    CROSSING_GROUP, FREE_CLASSES, HEADER_UNITS, LEAF_DEATH, LEAF_POINTER, LEAF_STAGED, MORTAL_SHIFT,
+    NodeType, UNIT, W_BOUNDS, W_COUNTS, W_DEAD, W_ENTRIES, W_FREE, W_MAGIC, flags_of, inline_bytes_max,
+    key_bytes_max, kind, kind_of, u16_at, u32_at,
 };
 use crate::leaf::{LeafView, STAGING};
 use crate::node::{Edges, is_group};
@@ -38,6 +38,8 @@ use crate::words::load;
 pub struct FrameReport {
     /// Leaves.
     pub leaves: usize,
+    /// Leaves with a death time.
+    pub mortal_leaves: usize,
     /// Inner nodes.
     pub nodes: usize,
     /// Crossings to other frames.
@@ -84,7 +86,7 @@ fn header(frame: BlobFrameRef<'_>) -> Result<(), VerifyError> {
     let table = load(frame.words, W_ENTRIES);
     let (at, capacity) = (usize::from(u16_at(table, 0)), usize::from(u16_at(table, 16)));
     let entries = frame.entries();
-    let table_fits = at == HEADER_UNITS && capacity % 4 == 0 && u16_at(table, 48) == 0;
+    let table_fits = at == HEADER_UNITS && capacity % 4 == 0;
     if !table_fits || entries == 0 || usize::from(entries) > capacity {
         return Err(wrong(W_ENTRIES, "the entry table is out of bounds"));
     }
@@ -189,6 +191,7 @@ impl Proof<'_> {
         self.leaf_units += leaf.units();
         self.report.leaves += 1;
         let flags = flags_of(word);
+        self.report.mortal_leaves += usize::from(flags & LEAF_DEATH != 0);
         if flags & !(LEAF_DEATH | LEAF_POINTER | LEAF_STAGED) != 0 {
             return Err(wrong(at, "a leaf has unknown flags"));
         }
@@ -257,6 +260,9 @@ impl Proof<'_> {
         }
         if frame.live_leaves() != self.report.leaves {
             return Err(wrong(W_COUNTS, "the count of leaves is wrong"));
+        }
+        if usize::from(u16_at(load(frame.words, W_ENTRIES), MORTAL_SHIFT)) != self.report.mortal_leaves {
+            return Err(wrong(W_ENTRIES, "the count of leaves with a death time is wrong"));
         }
         Ok(FrameReport { used_bytes: frame.used_bytes(), dead_bytes: frame.dead_bytes(), ..self.report })
     }

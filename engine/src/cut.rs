@@ -34,7 +34,6 @@ use treering_blobframe::{LeafPointer, STAGING};
 use treering_compactor::manifest::{
     Edit, Extent, ExtentChange, ExtentKind, Manifest, NEVER, SegmentChange, SegmentMeta,
 };
-use treering_journal::Draft;
 use treering_segment::sealed::{RecordIn, SegmentSummary, SegmentWriter, file_name};
 
 use crate::error::{Error, Result};
@@ -291,12 +290,9 @@ impl Store {
     /// Step 7.
     fn mark_edit(&self, writing: &Writing, sequence: u64) -> Result<()> {
         writing.journal.set_durable_edit(sequence);
-        let credit = writing.journal.admit_reserve(Draft::mark(0, 0).encoded_len())?;
-        {
-            let pass = self.gate.enter();
-            writing.journal.append(credit, &Draft::mark(pass.epoch(), self.clock.now_ms()));
-        }
-        writing.journal.flush()?;
+        // Only a cut changes the epoch, and this is the cut: the stamp is right without the gate (W4).
+        let epoch = self.gate.enter().epoch();
+        writing.journal.write_mark(epoch, self.clock.now_ms())?;
         Ok(())
     }
 

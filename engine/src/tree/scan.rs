@@ -85,7 +85,8 @@ pub(crate) enum ScanItem {
 pub(crate) type Resume = Bound<Vec<u8>>;
 
 impl Tree {
-    /// Appends up to `limit` items to `out`. `alive` decides by a leaf's data whether it is there; it
+    /// Appends up to `limit` items to `out`. `alive` decides by a leaf's data whether it is there (a leaf
+    /// without a death time always is); it
     /// may be asked about leaves that are then taken back, and more than once. Answers where to
     /// go on, or `None` if the range is exhausted.
     pub(crate) fn collect(
@@ -253,7 +254,7 @@ impl<'t> Walk<'t, '_> {
             let leaf = match cursor.next(frame)? {
                 Step::Leaf(leaf) => leaf,
                 Step::Crossing { child, entry } if self.done.contains(&(child, entry)) => continue,
-                Step::Crossing { child, entry } => match self.roll_up(frame, cursor, out, run)? {
+                Step::Crossing { child, entry } => match self.roll_up(cursor.path(), child, out, run) {
                     Some(depth) => {
                         cursor.skip_to_depth(depth);
                         continue;
@@ -271,34 +272,33 @@ impl<'t> Walk<'t, '_> {
         }
     }
 
-    /// At a crossing below a common prefix: emits the prefix without going further down, if a live leaf in
-    /// this frame already proves it. Answers its length. A prefix that a bound of the range cuts in two is
-    /// left to the walk, which looks at its keys one by one.
-    fn roll_up(
-        &self,
-        frame: BlobFrameRef<'_>,
-        cursor: &Cursor,
-        out: &mut Vec<ScanItem>,
-        run: &mut Run,
-    ) -> Result<Option<usize>, Torn> {
-        let Some(skip) = self.request.skip else { return Ok(None) };
-        let Some(depth) = common_prefix_len(cursor.path(), skip) else { return Ok(None) };
-        let prefix = &cursor.path()[..depth];
+    /// At a crossing to `child` below a common prefix: emits the prefix without going further down, if the
+    /// child's header already says that it holds a leaf which never dies. Answers its length. A prefix that a
+    /// bound of the range cuts in two is left to the walk, which looks at its keys one by one.
+    ///
+    /// A frame with one entry holds nothing but what lies below its crossings, and those share the path.
+    fn roll_up(&self, path: &[u8], child: u64, out: &mut Vec<ScanItem>, run: &mut Run) -> Option<usize> {
+        let depth = common_prefix_len(path, self.request.skip?)?;
+        let prefix = &path[..depth];
         let cuts = |bound: Bound<&[u8]>| match bound {
             Bound::Included(key) | Bound::Excluded(key) => key.starts_with(prefix),
             Bound::Unbounded => false,
         };
         let whole = !cuts(as_slice(&self.position)) && !cuts(self.request.lower) && !cuts(self.request.upper);
         if !whole || self.is_past(prefix) {
-            return Ok(None);
+            return None;
         }
-        if !cursor.any_leaf_below(frame, depth, |leaf| Ok((self.alive)(&leaf_meta(frame, leaf)?)))? {
-            return Ok(None);
+        let slot = self.tree.table.get(child)?;
+        let version = slot.latch.read_version();
+        let frame = BlobFrameRef::attach(&slot.words);
+        let proven = frame.entries() == 1 && frame.immortal_leaves() > 0;
+        if !proven || !slot.latch.validate(version) {
+            return None;
         }
         out.push(ScanItem::CommonPrefix(prefix.to_vec()));
         run.passed = Passed::Item;
         run.skipped = Some(run.skipped.map_or(depth, |shortest| shortest.min(depth)));
-        Ok(Some(depth))
+        Some(depth)
     }
 
     /// Emits a leaf if it is alive. Answers the length of the common prefix if it stands for one.
