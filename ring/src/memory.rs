@@ -5,7 +5,9 @@
 //! byte is shadowed by a tracked cell, so that an access the protocol does not order is found.
 #![expect(unsafe_code, reason = "racing writers and the drainer share one memory by disjoint ranges")]
 
-use std::sync::atomic::AtomicU8;
+use crate::sync::AtomicU8;
+#[cfg(loom)]
+use crate::sync::UnsafeCell;
 
 /// Memory that a ring may be built over: a private allocation, or a shared mapping of a file.
 ///
@@ -56,7 +58,7 @@ pub(crate) struct Bytes {
     memory: Box<dyn RingMemory>,
     capacity: usize,
     #[cfg(loom)]
-    cells: Box<[loom::cell::UnsafeCell<()>]>,
+    cells: Box<[UnsafeCell<()>]>,
 }
 
 impl Bytes {
@@ -66,7 +68,7 @@ impl Bytes {
             memory,
             capacity,
             #[cfg(loom)]
-            cells: (0..capacity).map(|_| loom::cell::UnsafeCell::new(())).collect(),
+            cells: (0..capacity).map(|_| UnsafeCell::new(())).collect(),
         }
     }
 

@@ -6,6 +6,12 @@
 
 use std::time::Duration;
 
+/// A byte that a pointer may write. Never used as an atomic, so loom need not know it.
+pub(crate) use std::sync::atomic::AtomicU8;
+
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell;
+
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 #[cfg(not(loom))]

@@ -9,6 +9,7 @@ mod extent;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+// tidy: expect(clock, reason = "waiting for a lock is a wait with a timeout")
 use std::time::{Duration, Instant};
 
 use crate::error::IoFailure;

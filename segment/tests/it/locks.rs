@@ -33,7 +33,7 @@ fn holder(result: Result<Box<dyn StorageLock>, LockError>) -> Option<u32> {
 /// A child that takes the lock, says so, and holds it until its input ends.
 fn child_with_lock(directory: &Path) -> Child {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "locks::child_holds_the_lock", "--ignored", "--nocapture"])
+        .args(["--exact", "locks::child_holds_the_lock", "--nocapture"])
         .env(CHILD, directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -44,8 +44,8 @@ fn child_with_lock(directory: &Path) -> Child {
     child
 }
 
+/// Does its work only in a child of other tests.
 #[test]
-#[ignore = "run by other tests in a child"]
 fn child_holds_the_lock() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let storage = FileStorage::open(path).unwrap();
@@ -85,7 +85,7 @@ fn another_process_is_refused_and_named() {
 fn forked_child_neither_has_the_lock_nor_loses_it_for_its_parent() {
     let home = tempfile::tempdir().unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "locks::child_holds_the_lock_and_forks", "--ignored"])
+        .args(["--exact", "locks::child_holds_the_lock_and_forks"])
         .env(CHILD, home.path())
         .stdout(Stdio::null())
         .status()
@@ -93,9 +93,9 @@ fn forked_child_neither_has_the_lock_nor_loses_it_for_its_parent() {
     assert!(status.success());
 }
 
-/// A process of its own, so that no other test's thread holds a lock at the moment of the fork.
+/// Does its work only in a child of the test above: a process of its own, so that no other test's thread
+/// holds a lock at the moment of the fork.
 #[test]
-#[ignore = "run by forked_child_neither_has_the_lock_nor_loses_it_for_its_parent in a child"]
 fn child_holds_the_lock_and_forks() {
     let Some(path) = std::env::var_os(CHILD) else { return };
     let storage = FileStorage::open(&path).unwrap();
@@ -143,7 +143,7 @@ fn opening_the_lock_file_does_not_lose_the_lock() {
 
 fn another_process_gets_it(directory: &Path) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "locks::child_holds_the_lock", "--ignored"])
+        .args(["--exact", "locks::child_holds_the_lock"])
         .env(CHILD, directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
