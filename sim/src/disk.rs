@@ -139,8 +139,14 @@ impl SimDisk {
     /// Kills the process: this disk is dead, and the returned one holds all that was written, as much
     /// or as little durable as before.
     pub fn kill(&self) -> SimDisk {
+        let next = self.duplicate();
+        self.state.lock().dead = true;
+        next
+    }
+
+    /// Another disk that holds the same, as much or as little durable; both go on. Faults stay behind.
+    pub fn duplicate(&self) -> SimDisk {
         let mut state = self.state.lock();
-        state.dead = true;
         let next = SimDisk::new(state.random.next_u64());
         for (name, id) in state.names.clone() {
             if let Some(inode) = state.inodes.get_mut(&id) {
@@ -229,7 +235,7 @@ impl State {
     /// Counts an operation and says whether it goes ahead.
     fn begin(&mut self, call: Call) -> Result<(), io::Error> {
         if self.dead {
-            return Err(FaultKind::PowerCut.error());
+            return Err(FaultKind::PowerCut.error(call));
         }
         let index = self.operations;
         self.operations += 1;
@@ -237,7 +243,7 @@ impl State {
             None => Ok(()),
             Some(kind) => {
                 self.dead = kind == FaultKind::PowerCut;
-                Err(kind.error())
+                Err(kind.error(call))
             }
         }
     }

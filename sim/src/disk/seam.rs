@@ -95,7 +95,7 @@ impl Storage for SimDisk {
     }
 
     fn sync_directory(&self) -> Result<(), IoFailure> {
-        self.begin("sync", "", Call::Changes)?.sync_names();
+        self.begin("sync", "", Call::Syncs)?.sync_names();
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl SimFile {
     fn check_room(&self, state: &State, operation: &'static str, end: u64) -> Result<(), IoFailure> {
         let growth = end.saturating_sub(self.live.len()?);
         if growth > 0 && !state.has_room_for(growth) {
-            return Err(self.fail(operation, FaultKind::NoSpace.error()));
+            return Err(self.fail(operation, FaultKind::NoSpace.error(Call::Grows)));
         }
         Ok(())
     }
@@ -199,21 +199,22 @@ impl StorageFile for SimFile {
     }
 
     fn read(&self, batch: &mut [ReadOp<'_>]) -> Result<(), IoFailure> {
-        let _state = self.begin("read", Call::Looks)?;
+        let _state = self.begin("read", Call::Reads)?;
         self.relabel(self.live.read(batch))
     }
 
     fn write(&self, batch: &[WriteOp<'_>]) -> Result<(), IoFailure> {
         let mut state = self.state.lock();
         let was_dead = state.dead;
-        if let Err(error) = state.begin(Call::Takes) {
+        let end = batch.iter().map(|op| op.offset.saturating_add(op.bytes.len() as u64)).max().unwrap_or(0);
+        let call = if end > self.live.len()? { Call::Grows } else { Call::Writes };
+        if let Err(error) = state.begin(call) {
             if !was_dead {
                 self.write_in_part(&mut state, batch)?;
             }
             return Err(self.fail("write", error));
         }
-        let end = batch.iter().map(|op| op.offset.saturating_add(op.bytes.len() as u64)).max();
-        self.check_room(&state, "write", end.unwrap_or(0))?;
+        self.check_room(&state, "write", end)?;
         self.relabel(self.live.write(batch))?;
         for op in batch {
             self.note(&mut state, |inode| inode.note_change(op.offset, op.bytes.len() as u64))?;
@@ -228,7 +229,7 @@ impl StorageFile for SimFile {
     fn sync_all(&self) -> Result<(), IoFailure> {
         let mut state = self.state.lock();
         let was_dead = state.dead;
-        match state.begin(Call::Changes) {
+        match state.begin(Call::Syncs) {
             Ok(()) => self.note(&mut state, Inode::sync),
             Err(error) => {
                 // A power cut leaves everything pending, an error of the device makes it forgotten.

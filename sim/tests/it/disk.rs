@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treering_segment::conformance;
+use treering_segment::error::IoFailure;
 use treering_segment::storage::{Access, LockKind, MapAccess, Storage, StorageFile};
 use treering_sim::disk::SECTOR_BYTES;
 use treering_sim::{Fault, FaultKind, SimDisk};
@@ -154,7 +155,8 @@ fn faults_hit_the_operation_they_are_placed_at() {
     disk.inject(Fault { operation: at + 1, kind: FaultKind::NoSpace, lasting: true });
     file.write_all_at(&[1], 0).unwrap();
     file.sync_data().unwrap();
-    let failure = file.write_all_at(&[2; 10], 0).unwrap_err();
+    file.write_all_at(&[1; 10], 0).unwrap();
+    let failure = file.write_all_at(&[2; 10], 1).unwrap_err();
     assert!(failure.is_out_of_space() && failure.path == disk.path_of("a"));
     assert!(file.allocate(0, 100).unwrap_err().is_out_of_space());
     assert!(disk.create("b").unwrap_err().is_out_of_space());
@@ -163,6 +165,40 @@ fn faults_hit_the_operation_they_are_placed_at() {
     disk.create("b").unwrap();
     disk.inject(Fault { operation: disk.operations(), kind: FaultKind::PowerCut, lasting: false });
     assert!(disk.remove("b").is_err() && disk.list().is_err(), "all fail once the power is cut");
+}
+
+#[test]
+fn each_kind_of_fault_hits_the_calls_that_can_fail_so() {
+    let failing = |kind| {
+        let (disk, file) = disk_with_ones("a", 10);
+        disk.inject(Fault { operation: 0, kind, lasting: true });
+        let kind_of = |result: Result<(), IoFailure>| result.err().map(|failure| failure.source.kind());
+        [
+            kind_of(file.read_exact_at(&mut [0; 4], 0)),
+            kind_of(file.write_all_at(&[1; 4], 0)),
+            kind_of(file.sync_data()),
+            kind_of(disk.sync_directory()),
+            kind_of(disk.rename("a", "b")),
+        ]
+    };
+    use std::io::ErrorKind::{Interrupted, UnexpectedEof, WriteZero};
+    assert_eq!(failing(FaultKind::Interrupted), [Some(Interrupted); 5]);
+    assert_eq!(failing(FaultKind::ShortCount), [Some(UnexpectedEof), Some(WriteZero), None, None, None]);
+    let syncs = failing(FaultKind::FailedSync).map(|kind| kind.is_some());
+    assert_eq!(syncs, [false, false, true, true, false]);
+    assert_eq!(failing(FaultKind::NoSpace), [None; 5]);
+}
+
+#[test]
+fn a_duplicate_has_the_same_at_risk_and_goes_its_own_way() {
+    let (disk, file) = disk_with_ones("a", SECTOR_BYTES);
+    file.write_all_at(&[2; SECTOR_BYTES], 0).unwrap();
+    let other = disk.duplicate();
+    file.sync_data().unwrap();
+    disk.remove("a").unwrap();
+    assert_eq!(other.bytes_of("a").unwrap(), [2; SECTOR_BYTES]);
+    assert_eq!(outcomes(&other, "a").len(), 2);
+    disk.create("b").unwrap();
 }
 
 #[test]
