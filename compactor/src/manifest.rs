@@ -46,6 +46,7 @@
 
 use std::sync::Arc;
 
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::IoFailure;
 use treering_segment::storage::{Access, Storage, StorageFile};
 
@@ -254,7 +255,9 @@ impl Manifest {
             self.state.apply(sequence, edit).map_err(|inconsistency| Error::Inconsistent(inconsistency.0))?;
         let written = self.write(sequence, edit, rollover);
         let Err(error) = written else { return Ok(sequence) };
-        self.state.undo(undo);
+        if !armed(Defect::RefusedEditStays) {
+            self.state.undo(undo);
+        }
         match error {
             WriteError::TooLarge(size) => Err(Error::TooLarge { size, max: BODY_BYTES_MAX }),
             WriteError::Failed(Failed { fate, poisons: poisoned, failure }) => {
@@ -283,7 +286,11 @@ impl Manifest {
         let length = frame.len() as u64;
         self.file.allocate(self.end, length).map_err(|failure| self.no_space(failure, Fate::NotOnDisk))?;
         self.file.write_all_at(&frame, self.end).map_err(|failure| self.no_space(failure, Fate::Unknown))?;
-        self.file.sync_data().map_err(Failed::poisoning(Fate::Unknown))?;
+        let mut synced = if armed(Defect::EditNotSynced) { Ok(()) } else { self.file.sync_data() };
+        if armed(Defect::EditSyncIsRetried) {
+            synced = synced.or_else(|_| self.file.sync_data());
+        }
+        synced.map_err(Failed::poisoning(Fate::Unknown))?;
         self.end += length;
         Ok(())
     }
@@ -333,7 +340,9 @@ fn write_new(
     let file = storage.create(MANIFEST_NEW)?;
     file.write_all_at(&encode_header(store_id, sequence), 0)?;
     file.write_all_at(frame, HEADER_BYTES as u64)?;
-    file.sync_all().map_err(|failure| IoFailure { operation: "sync", ..failure })?;
+    if !armed(Defect::FirstEditNotSynced) {
+        file.sync_all().map_err(|failure| IoFailure { operation: "sync", ..failure })?;
+    }
     Ok(file)
 }
 
@@ -346,12 +355,15 @@ fn settle(storage: &dyn Storage, file: &dyn StorageFile, scanned: &Scanned) -> R
         file.set_len(scanned.end)?;
     }
     // The first frame was synced before its file got the name (M2).
-    if scanned.edits > 1 {
+    if scanned.edits > 1 && !armed(Defect::RecoveredEditNotWrittenAgain) {
         let length = usize::try_from(scanned.end - scanned.last_frame_at)
             .map_err(|_| IoFailure::new("read", file.path(), std::io::ErrorKind::FileTooLarge.into()))?;
         let mut frame = vec![0u8; length];
         file.read_exact_at(&mut frame, scanned.last_frame_at)?;
         file.write_all_at(&frame, scanned.last_frame_at)?;
+    }
+    if armed(Defect::RecoveredEditNotSynced) {
+        return Ok(());
     }
     file.sync_all()?;
     storage.sync_directory()?;

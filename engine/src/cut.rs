@@ -34,6 +34,7 @@ use treering_blobframe::{LeafPointer, STAGING};
 use treering_compactor::manifest::{
     Edit, Extent, ExtentChange, ExtentKind, Manifest, NEVER, SegmentChange, SegmentMeta,
 };
+use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{RecordIn, SegmentSummary, SegmentWriter, file_name};
 
 use crate::error::{Error, Result};
@@ -111,17 +112,17 @@ impl Store {
         };
         let mut stats = CutStats::default();
         self.destage(writing, staged_end, &mut stats)?;
-        let bump = self.bump(writing)?;
+        let mut bump = self.bump(writing)?;
         stats.epoch = bump.epoch;
         let written = match self.write_frames(writing, side, &bump, &mut stats) {
             Ok(written) => written,
             Err(error) => {
-                self.tree.abort_cut(bump.set);
+                self.tree.abort_cut(bump.set.lost_if(armed(Defect::FailedCutLosesFrames)));
                 return Err(error);
             }
         };
         let state = EngineState {
-            low_water: lsn_p.min(bump.lsn0),
+            low_water: if armed(Defect::LowWaterIsTheBump) { bump.lsn0 } else { lsn_p.min(bump.lsn0) },
             lsn0: bump.lsn0,
             root: self.tree.root(),
             next_frame: bump.next_frame,
@@ -129,6 +130,9 @@ impl Store {
             staging_base: staged_end,
             clean_end: None,
         };
+        if armed(Defect::StandingsAfterTheBump) {
+            bump.standings = self.payloads.standings();
+        }
         let (changes, dead) = segment_changes(&bump.standings);
         let edit = Edit {
             epoch: Some(bump.epoch),
@@ -138,6 +142,12 @@ impl Store {
             engine: Some(state.encode().into()),
             ..Edit::default()
         };
+        if armed(Defect::SegmentUnlinkedBeforeEdit) {
+            self.unlink(&dead)?;
+        }
+        if armed(Defect::LogReleasedBeforeEdit) {
+            writing.journal.drop_below(state.low_water)?;
+        }
         let replaced: Vec<Space> = written.iter().filter_map(|(frame, _)| side.space_of(*frame)).collect();
         let sequence = match side.manifest.append(&edit) {
             Ok(sequence) => sequence,
@@ -147,7 +157,9 @@ impl Store {
         for live in &bump.standings {
             self.payloads.now_in_manifest(live.meta.id);
         }
-        self.mark_edit(writing, sequence)?;
+        if !armed(Defect::EditNotMarked) {
+            self.mark_edit(writing, sequence)?;
+        }
         stats.segments_removed = dead.len() as u64;
         stats.log_bytes_released = state.low_water.saturating_sub(side.state.low_water);
         self.release(writing, side, replaced, &dead, state)?;
@@ -239,6 +251,9 @@ impl Store {
             for &number in bump.set.frames() {
                 let image = self.tree.capture(&bump.set, number, &self.identity.store_id)?;
                 let space = side.extents.allocate(image.bytes.len() as u64)?;
+                if armed(Defect::ExtentsFreedAtCapture) {
+                    side.extents.release(side.space_of(number))?;
+                }
                 placed.push((
                     number,
                     Extent {
@@ -253,8 +268,12 @@ impl Store {
                 stats.frames_written += 1;
                 stats.frame_bytes += image.bytes.len() as u64;
             }
-            side.extents.sync().inspect_err(|error| writing.poison(&error.to_string()))?;
-            writing.journal.flush()?;
+            if !armed(Defect::FramesNotSynced) {
+                side.extents.sync().inspect_err(|error| writing.poison(&error.to_string()))?;
+            }
+            if !armed(Defect::LogNotFlushedBeforeEdit) {
+                writing.journal.flush()?;
+            }
             Ok(())
         })();
         match outcome {
@@ -279,7 +298,9 @@ impl Store {
         self.tree.abort_cut(set);
         if error.may_be_on_disk() || side.manifest.is_poisoned() {
             writing.poison(&error.to_string());
-            return error.into();
+            if !armed(Defect::ExtentsFreedByDoubtfulEdit) {
+                return error.into();
+            }
         }
         match side.extents.release(written.iter().map(|(_, extent)| Space::from(extent))) {
             Ok(()) => error.into(),
@@ -306,13 +327,22 @@ impl Store {
         state: EngineState,
     ) -> Result<()> {
         side.extents.release(replaced)?;
-        self.staging.evict_to(state.staging_base);
+        let whole = armed(Defect::StagedPrefixDroppedWhole);
+        self.staging.evict_to(if whole { self.staging.end() } else { state.staging_base });
         side.state = state;
+        if !armed(Defect::SegmentUnlinkedBeforeEdit) {
+            self.unlink(dead)?;
+        }
+        writing.journal.drop_below(state.low_water)?;
+        Ok(())
+    }
+
+    /// Removes segments in which nothing lives.
+    fn unlink(&self, dead: &[SegmentMeta]) -> Result<()> {
         for meta in dead {
             self.payloads.forget(meta.id);
             self.env.storage.remove(&file_name(meta.id))?;
         }
-        writing.journal.drop_below(state.low_water)?;
         Ok(())
     }
 
@@ -355,6 +385,7 @@ fn segment_changes(standings: &[Live]) -> (Vec<SegmentChange>, Vec<SegmentMeta>)
     for Live { meta, in_manifest } in standings {
         let lives = meta.live_records > 0;
         match (lives, in_manifest) {
+            (true, false) if armed(Defect::SegmentNotInEdit) => {}
             (true, false) => changes.push(SegmentChange::Add(meta.clone())),
             (true, true) => changes.push(SegmentChange::Live {
                 id: meta.id,

@@ -62,6 +62,11 @@ impl Payloads {
         self.live.lock().contains_key(&id)
     }
 
+    /// Whether a durable edit knows the segment.
+    pub(crate) fn is_in_manifest(&self, id: u64) -> bool {
+        self.live.lock().get(&id).is_some_and(|live| live.in_manifest)
+    }
+
     /// Keeps a new segment of one direct value apart until its record is applied.
     pub(crate) fn await_claim(&self, meta: SegmentMeta) {
         self.unclaimed.lock().insert(meta.id, meta);

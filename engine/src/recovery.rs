@@ -35,6 +35,7 @@ use treering_journal::{
     Change, Journal, JournalOptions, Kind, Mode as LogMode, Operation, Record, RecoverFrom, Recovered,
     recover as recover_log,
 };
+use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{file_name, id_of};
 use treering_segment::storage::{Access, Environment, LockKind};
 
@@ -149,7 +150,11 @@ impl Store {
     /// Removes segment files that neither the durable state nor a replayed record names.
     fn remove_orphans(&self) -> Result<()> {
         for name in self.env.storage.list()? {
-            if id_of(&name).is_some_and(|id| !self.payloads.knows(id)) {
+            let known = |id| {
+                (!armed(Defect::LoggedSegmentIsOrphan) || self.payloads.is_in_manifest(id))
+                    && self.payloads.knows(id)
+            };
+            if id_of(&name).is_some_and(|id| !known(id)) {
                 self.env.storage.remove(&name)?;
             }
         }
@@ -171,6 +176,7 @@ pub(crate) fn journal_options(identity: &Identity, options: &Options) -> Journal
 /// A segment id that no file and no state has ever had (PROTOCOL O6): orphans count too.
 fn next_id_of(env: &Environment, engine: &EngineState) -> Result<u64> {
     let highest = env.storage.list()?.iter().filter_map(|name| id_of(name)).max();
+    let highest = highest.filter(|_| !armed(Defect::SegmentIdsUsedAgain));
     Ok(engine.next_segment.max(highest.map_or(0, |id| id + 1)))
 }
 
@@ -222,6 +228,9 @@ fn find_or_create(env: &Environment, options: &Options) -> Result<Identity> {
 /// Creates a store; see `identity.rs` for the state after a crash at each step.
 fn create(env: &Environment, options: &Options, again: bool) -> Result<Identity> {
     let mut identity = Identity::fresh(env, options.shape()?)?;
+    if armed(Defect::UnreadyStoreIsOpened) {
+        identity.state = State::Ready;
+    }
     identity.write(env, !again)?;
     let journal = Journal::create(env, &journal_options(&identity, options))?;
     let start = journal.tail();
@@ -355,7 +364,16 @@ impl Opening {
         });
         match failure {
             Some(error) => Err(error),
-            None => Ok(recovered?),
+            None => {
+                let mut recovered = recovered?;
+                if armed(Defect::EpochUsedAgain) {
+                    recovered.max_epoch = 0;
+                }
+                if armed(Defect::TimeOfLogIgnored) {
+                    recovered.max_time_ms = 0;
+                }
+                Ok(recovered)
+            }
         }
     }
 
@@ -372,6 +390,7 @@ impl Opening {
             let key = internal_key(operation.tree, operation.key);
             if let Change::Put { value, staging: Some(offset) } = operation.change
                 && offset >= self.engine.staging_base
+                && (newer || !armed(Defect::StagedPayloadNotPutBack))
             {
                 let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
                 let staged = Staged { key: key.clone(), offset, length, written_ms: record.time_ms };
@@ -399,7 +418,9 @@ impl Opening {
                     let summary = self.payloads.open(&*self.env.storage, at.segment)?;
                     self.payloads.count_in(segment_meta(&summary), false);
                 }
-                self.payloads.gained(&pointer);
+                if !armed(Defect::ReplayCountsNoGain) {
+                    self.payloads.gained(&pointer);
+                }
                 Some(LeafValue::Pointer(pointer))
             }
             Change::Delete => None,
@@ -420,7 +441,7 @@ impl Opening {
 
 /// Puts staged payloads back in order of their offsets; new offsets start beyond all of them (C3).
 fn restore_staging(engine: &EngineState, staged: BTreeMap<u64, (Staged, Vec<u8>)>) -> Result<Staging> {
-    let staging = Staging::new(engine.staging_base);
+    let staging = Staging::new(if armed(Defect::StagingStartsOver) { 0 } else { engine.staging_base });
     for (staged, value) in staged.into_values() {
         staging.place(staged, &value).map_err(|full| {
             Error::new(ErrorKind::Full, format!("the log's staged values do not fit: {full}"))

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use treering_blobframe::{Leaf, LeafPointer, LeafValue, STAGING};
 use treering_journal::{Appended, BatchBody, Draft, Durability, PayloadPointer};
+use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{RecordIn, SegmentWriter, file_name};
 
 use crate::catalog::TreeState;
@@ -100,6 +101,7 @@ impl Store {
             Place::Direct(pointer) => Draft::put_pointer(tree.id, &key[4..], &logged(pointer))?,
         };
         draft.death = death;
+        let early = armed(Defect::StampBeforeTheGate).then(|| self.gate.enter().epoch());
         self.make_room(writing, draft.encoded_len(), place.staged_len())?;
         let credit = writing.journal.admit(draft.encoded_len())?;
         let pass = self.gate.enter();
@@ -108,7 +110,7 @@ impl Store {
         writer.prepare_put(key, &Leaf { version: 0, death, value: place.leaf_value(Some(0)) })?;
         let old = writer.find(key)?;
         self.check_condition(key, old.as_ref(), condition)?;
-        draft.epoch = pass.epoch();
+        draft.epoch = early.unwrap_or(pass.epoch());
         draft.time_ms = self.clock.now_ms();
         draft.staging = self.stage(place, key, draft.time_ms)?;
         let whole = WholeOrPoisoned::new(writing);
@@ -160,6 +162,14 @@ impl Store {
         }
         if operations.len() > MAX_BATCH_OPERATIONS {
             return Err(too_large("batch", operations.len(), MAX_BATCH_OPERATIONS, "operations"));
+        }
+        if armed(Defect::BatchInTwoRecords)
+            && let Some(middle) = operations.keys().nth(operations.len() / 2).filter(|_| operations.len() > 1)
+        {
+            let mut first = operations.clone();
+            let second = first.split_off(middle);
+            self.commit(&first, trees, durability)?;
+            return self.commit(&second, trees, durability);
         }
         let mut placed = Vec::with_capacity(operations.len());
         let outcome = self.commit_placing(writing, operations, trees, &mut placed);

@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::{Access, Storage, StorageFile};
 
@@ -146,7 +147,9 @@ impl LogFiles {
         };
         let name = log_name(header.first_lsn);
         let made = file.write_all_at(&header.encode(), 0).map_err(MakeError::Refused).and_then(|()| {
-            file.sync_all().map_err(MakeError::of_new_file)?;
+            if !armed(Defect::LogHeaderNotSynced) {
+                file.sync_all().map_err(MakeError::of_new_file)?;
+            }
             self.storage.rename(&spare, &name).map_err(MakeError::Refused)
         });
         if let Err(error) = made {
@@ -154,7 +157,9 @@ impl LogFiles {
             let _ = self.storage.remove(&spare);
             return Err(error);
         }
-        self.storage.sync_directory().map_err(MakeError::Sync)?;
+        if !armed(Defect::LogNameNotSynced) {
+            self.storage.sync_directory().map_err(MakeError::Sync)?;
+        }
         Ok(LogFile { header, name, file, file_bytes })
     }
 
@@ -200,6 +205,10 @@ impl LogFiles {
 
     /// Syncs every file that holds bytes of `from..to`, in stream order (PROTOCOL O3).
     pub(crate) fn sync(&self, from: Lsn, to: Lsn) -> std::result::Result<(), IoFailure> {
+        let from = if armed(Defect::LogSyncsNewestFileOnly) { to.saturating_sub(1) } else { from };
+        if armed(Defect::LogNotSynced) {
+            return Ok(());
+        }
         self.overlapping(from, to).iter().try_for_each(|log| log.file.sync_data())
     }
 
@@ -219,7 +228,8 @@ impl LogFiles {
         let mut spares = self.spares.lock();
         let leaving: Vec<Arc<LogFile>> = {
             let list = self.list.lock();
-            let older = list.len().saturating_sub(1);
+            let older =
+                if armed(Defect::NewestLogFileLetGo) { list.len() } else { list.len().saturating_sub(1) };
             list[..older].iter().filter(|log| gone(&log.header)).map(Arc::clone).collect()
         };
         if leaving.is_empty() {
@@ -235,6 +245,9 @@ impl LogFiles {
             };
             done.map_err(MakeError::Refused)?;
             self.list.lock().retain(|other| other.name != log.name);
+        }
+        if armed(Defect::SpareNameNotSynced) {
+            return Ok(());
         }
         // J4: no spare is taken before the lock on the spares is let go.
         self.storage.sync_directory().map_err(MakeError::Sync)

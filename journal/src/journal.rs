@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treering_ring::{DrainError, Ring};
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::Storage;
 
@@ -29,7 +30,7 @@ use crate::check::StreamCheck;
 use crate::commit::{Flush, GroupCommit};
 use crate::error::{Error, Result};
 use crate::files::{LogFiles, MakeError};
-use crate::log_file::BLOCK;
+use crate::log_file::{BLOCK, LogHeader};
 use crate::options::{Durability, JournalOptions};
 use crate::poison::Poison;
 use crate::record::{Draft, Lsn, Marks};
@@ -126,7 +127,8 @@ impl Journal {
     fn marks_for(&self, draft: &Draft<'_>) -> Option<Marks> {
         // Acquire pairs with the Release in `set_durable_edit`: the edit was durable before it was told.
         let durable_edit = self.durable_edit.load(Ordering::Acquire);
-        let marks = Marks { durable_lsn: self.group.durable(), durable_edit };
+        let told = if armed(Defect::MarkTellsOfWritten) { self.written() } else { self.group.durable() };
+        let marks = Marks { durable_lsn: told, durable_edit };
         // Relaxed: two records that carry the same marks do no harm.
         let moved = marks.durable_lsn > self.marked_lsn.load(Ordering::Relaxed)
             || durable_edit > self.marked_edit.load(Ordering::Relaxed);
@@ -144,10 +146,10 @@ impl Journal {
         self.poison.check()?;
         // J11. The ring is never closed: what is reserved gets published.
         let _ = self.ring.wait_committed(end);
-        if durability == Durability::Sync {
+        if durability == Durability::Sync && !armed(Defect::SyncAcknowledgedEarly) {
             return self.group.commit(end, self);
         }
-        if !self.shared_ring {
+        if !self.shared_ring && !armed(Defect::UnmappedRingNotDrained) {
             while self.written() < end {
                 self.drain()?;
             }
@@ -260,7 +262,10 @@ impl Journal {
         let low_water = low_water.min(self.group.durable());
         // Relaxed: a figure for `log_bytes`.
         self.low_water.fetch_max(low_water, Ordering::Relaxed);
-        self.files.let_go(|header| header.end() <= low_water).map_err(|error| self.made(error))
+        let end_of = |header: &LogHeader| {
+            if armed(Defect::LogFileLetGoEarly) { header.first_lsn } else { header.end() }
+        };
+        self.files.let_go(|header| end_of(header) <= low_water).map_err(|error| self.made(error))
     }
 
     /// The next LSN to be assigned.
@@ -347,7 +352,11 @@ impl Flush for Journal {
         let (from, to) = (self.group.durable(), self.written());
         if from < to {
             self.poison.check()?;
-            self.files.sync(from, to).map_err(|failure: IoFailure| self.fail(failure.into()))?;
+            let mut synced = self.files.sync(from, to);
+            if armed(Defect::FailedSyncIsRetried) {
+                synced = synced.or_else(|_| self.files.sync(from, to));
+            }
+            synced.map_err(|failure: IoFailure| self.fail(failure.into()))?;
         }
         // J10: a failure elsewhere in the meantime leaves this flush's own answer true.
         Ok(to)

@@ -21,6 +21,7 @@ pub(crate) mod verdict;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::Damage;
 use treering_segment::storage::{Access, Environment, Storage};
 
@@ -137,7 +138,7 @@ pub fn recover(
         ring_ranges: Vec::new(),
         void_bytes: 0,
     };
-    let ring = RingImage::read(storage, &options.store_id)?;
+    let ring = RingImage::read(storage, &options.store_id)?.filter(|_| !armed(Defect::RingNotRead));
     let mut walk =
         Walk { storage, files: &files, ring: ring.as_ref(), salt: salt(&options.store_id), recovered };
     walk.run(visitor)?;

@@ -18,6 +18,7 @@
 use std::sync::Arc;
 
 use treering_ring::{PrivateMemory, RingMemory};
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::IoFailure;
 use treering_segment::storage::{Access, MapAccess, Region, Storage, StorageFile};
 
@@ -189,6 +190,9 @@ fn mapped(
     ring_bytes: usize,
 ) -> Result<Arc<dyn Region>, IoFailure> {
     let file = match reusable(storage, header.capacity)? {
+        Some(file) if armed(Defect::RingHeaderStale) => {
+            return file.map(BLOCK, ring_bytes, MapAccess::ReadWrite);
+        }
         Some(file) => file,
         None => {
             let file = storage.create(RING_NAME)?;

@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use treering_ring::Ring;
+use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::{Environment, Storage};
 
@@ -80,6 +81,7 @@ impl Journal {
             .files
             .iter()
             .filter(|log| log.header.end() > recovered.from.low_water)
+            .filter(|_| !armed(Defect::RecoveredLogNotSynced))
             .try_for_each(|log| log.file.sync_data())?;
         storage.sync_directory()?;
         let base = next_base(&recovered, options.ring_bytes as u64)
@@ -91,7 +93,7 @@ impl Journal {
         let beginning = Beginning {
             incarnation,
             base,
-            previous_cut: end,
+            previous_cut: if armed(Defect::CutOfLogForgotten) { 0 } else { end },
             low_water,
             void_bytes: recovered.void_bytes + (base - end),
             durable_edit: recovered.from.durable_edit,
@@ -166,7 +168,9 @@ fn write_again(storage: &dyn Storage, recovered: &Recovered) -> Result<()> {
         .collect();
     let Some(base) = newest.first().map(|log| log.header.first_lsn) else { return Ok(()) };
     let proven = recovered.max_durable_lsn.max(recovered.from.lsn0).max(recovered.from.low_water);
-    if let Some(ring) = &recovered.ring {
+    if let Some(ring) = &recovered.ring
+        && !armed(Defect::RingNotCopied)
+    {
         let mut bytes = Vec::new();
         for &(from, to) in &recovered.ring_ranges {
             for (at, len) in chunks(from, to, COPY_CHUNK.min(ring.capacity() as u64)) {
@@ -174,6 +178,9 @@ fn write_again(storage: &dyn Storage, recovered: &Recovered) -> Result<()> {
                 write_stream(storage, &newest, at, &bytes)?;
             }
         }
+    }
+    if armed(Defect::RecoveredLogNotWrittenAgain) {
+        return Ok(());
     }
     let mut bytes = Vec::new();
     for log in &newest {
@@ -202,6 +209,9 @@ fn chunks(from: Lsn, to: Lsn, size: u64) -> impl Iterator<Item = (Lsn, usize)> {
 /// end of files made ready (J8), whose headers are durable first (J1).
 fn next_base(recovered: &Recovered, ring_bytes: u64) -> Option<Lsn> {
     let ready = recovered.files.iter().map(|log| log.header.end()).max().unwrap_or(0);
+    if armed(Defect::LsnsUsedAgain) {
+        return recovered.end_lsn.checked_next_multiple_of(BLOCK);
+    }
     let ring = recovered.ring.as_ref().map_or(0, |ring| ring.capacity() as u64);
     ready
         .max(recovered.end_lsn)

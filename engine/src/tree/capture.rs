@@ -31,6 +31,7 @@ use super::table::{Slot, SlotState};
 use super::{Tree, TreeError};
 use std::sync::atomic::{AtomicU64 as Word, Ordering};
 use treering_blobframe::{BlobFrame, BlobFrameRef, encode_image, image_checksum};
+use treering_segment::defects::{Defect, armed};
 
 /// The dirty list and the open cut.
 #[derive(Debug)]
@@ -61,6 +62,11 @@ impl CutSet {
     #[cfg(test)]
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The set, or, if `lost`, an empty one in its place: a seeded defect.
+    pub(crate) fn lost_if(self, lost: bool) -> Self {
+        if lost { Self { frames: Vec::new(), ..self } } else { self }
     }
 
     /// The frames to capture, in ascending order.
@@ -145,6 +151,7 @@ impl Tree {
                 return Err(TreeError::Damage { frame: number, what: "a writer panicked in it" });
             }
             match guard.frozen.take() {
+                Some(_) if armed(Defect::LiveFrameCaptured) => copy_of(&slot.words),
                 Some(frozen) => frozen,
                 None => {
                     let captured = guard.dirty.take();

@@ -20,6 +20,7 @@ use super::format::{
 };
 use super::merkle;
 use super::{RecordIn, RecordPointer, SegmentError, SegmentSummary};
+use crate::defects::{Defect, armed};
 use crate::storage::{Storage, StorageFile, WriteOp};
 use crate::sync::Arc;
 
@@ -244,8 +245,12 @@ impl<'a> SegmentWriter<'a> {
         }
         self.write_run(&[])?;
         debug_assert_eq!(self.written, summary.file_bytes, "the footer knows the file's length");
-        self.file.sync_all()?;
-        self.storage.sync_directory()?;
+        if !armed(Defect::SegmentNotSynced) {
+            self.file.sync_all()?;
+        }
+        if !armed(Defect::SegmentNameNotSynced) {
+            self.storage.sync_directory()?;
+        }
         if summary.records > 0 {
             summary.key_range = Some((Bytes::from(self.first_key), Bytes::from(self.last_key)));
         }
