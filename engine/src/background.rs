@@ -86,7 +86,8 @@ impl Drop for Background {
     }
 }
 
-/// The drainer's life. A failure poisons the journal, which tells every writer; the thread then ends.
+/// The drainer's life. A failure that poisons the journal ends it, and every writer hears of it; after any
+/// other, writers make room themselves and the drainer tries again.
 fn drain(store: &Store, writing: &Writing, stop: &Stop) {
     let clock = &store.env.clock;
     let interval = store.options.flush_interval;
@@ -94,12 +95,15 @@ fn drain(store: &Store, writing: &Writing, stop: &Stop) {
     while !stop.is_asked() {
         let since_flush = Duration::from_millis(clock.boot_ms().saturating_sub(flushed_ms));
         writing.journal.wait_for_work(interval.saturating_sub(since_flush));
-        if stop.is_asked() || writing.journal.drain_once().is_err() {
+        if stop.is_asked() {
+            break;
+        }
+        if writing.journal.drain_once().is_err() && (writing.journal.is_poisoned() || stop.wait(LOOK_EVERY)) {
             break;
         }
         if Duration::from_millis(clock.boot_ms().saturating_sub(flushed_ms)) >= interval {
             store.clock.observe_wall();
-            if writing.journal.flush().is_err() {
+            if writing.journal.flush().is_err() && writing.journal.is_poisoned() {
                 break;
             }
             flushed_ms = clock.boot_ms();

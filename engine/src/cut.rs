@@ -99,6 +99,8 @@ impl Store {
     pub(crate) fn cut(&self) -> Result<CutStats> {
         let writing = self.writing()?;
         let mut side = writing.cut.lock();
+        // A close that held the side before this has said where the log ends.
+        self.open()?;
         self.cut_holding(writing, &mut side)
     }
 
@@ -161,8 +163,9 @@ impl Store {
             self.mark_edit(writing, sequence)?;
         }
         stats.segments_removed = dead.len() as u64;
-        stats.log_bytes_released = state.low_water.saturating_sub(side.state.low_water);
+        let log_before = writing.journal.log_bytes();
         self.release(writing, side, replaced, &dead, state)?;
+        stats.log_bytes_released = log_before.saturating_sub(writing.journal.log_bytes());
         stats.elapsed = Duration::from_millis(self.env.clock.boot_ms().saturating_sub(begun_ms));
         side.totals.note(stats);
         Ok(stats)

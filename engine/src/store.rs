@@ -13,7 +13,7 @@ use crate::catalog::Catalog;
 use crate::clock::StoreClock;
 use crate::cut::CutSide;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gate::Gate;
+use crate::gate::{Gate, Pass};
 use crate::identity::Identity;
 use crate::options::Options;
 use crate::payload::Payloads;
@@ -88,6 +88,14 @@ impl Store {
         Ok(())
     }
 
+    /// Enters the gate as a writer. A store that was closed is found out inside: closing waits for whoever got
+    /// in before, so that no record follows the close marker.
+    pub(crate) fn enter_gate(&self) -> Result<Pass<'_>> {
+        let pass = self.gate.enter();
+        self.open()?;
+        Ok(pass)
+    }
+
     /// The longest value that is kept in a leaf.
     pub(crate) fn inline_limit(&self) -> usize {
         self.options.inline_limit.min(self.identity.shape.frame_bytes / 8)
@@ -112,7 +120,11 @@ impl Store {
             return Ok(());
         }
         let outcome = match &self.writing {
-            Some(writing) => self.cut_and_mark_clean(writing),
+            Some(writing) => {
+                // Writers that entered before the flag was set are gone once the gate was closed.
+                drop(self.gate.close());
+                self.cut_and_mark_clean(writing)
+            }
             None => Ok(()),
         };
         self.lock.lock().take();

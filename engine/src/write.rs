@@ -104,7 +104,7 @@ impl Store {
         let early = armed(Defect::StampBeforeTheGate).then(|| self.gate.enter().epoch());
         self.make_room(writing, draft.encoded_len(), place.staged_len())?;
         let credit = writing.journal.admit(draft.encoded_len())?;
-        let pass = self.gate.enter();
+        let pass = self.enter_gate()?;
         tree.check_live()?;
         let mut writer = self.tree.writer(pass.epoch());
         writer.prepare_put(key, &Leaf { version: 0, death, value: place.leaf_value(Some(0)) })?;
@@ -130,7 +130,7 @@ impl Store {
         self.make_room(writing, draft.encoded_len(), 0)?;
         let credit = writing.journal.admit_reserve(draft.encoded_len())?;
         let done = {
-            let pass = self.gate.enter();
+            let pass = self.enter_gate()?;
             tree.check_live()?;
             let mut writer = self.tree.writer(pass.epoch());
             let old = writer.find(&key)?;
@@ -221,6 +221,7 @@ impl Store {
         self.make_room(writing, draft.encoded_len(), staged_len)?;
         let credit = writing.journal.admit(draft.encoded_len())?;
         let closed = self.gate.close();
+        self.open()?;
         for tree in trees {
             tree.check_live()?;
         }
@@ -399,6 +400,7 @@ impl Store {
             return Ok(());
         }
         let mut side = writing.cut.lock();
+        self.open()?;
         if full() {
             self.cut_holding(writing, &mut side)?;
         }

@@ -132,3 +132,36 @@ fn crc32c(bytes: &[u8]) -> u32 {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
     })
 }
+
+#[test]
+fn writes_and_cuts_that_race_with_a_close_are_whole_or_refused() {
+    on_each_back_end(|place| {
+        for round in 0..20u32 {
+            let engine = place.open(small());
+            let acknowledged: Vec<u32> = std::thread::scope(|scope| {
+                let writers: Vec<_> = (0..3)
+                    .map(|_| {
+                        let tree = engine.default_tree();
+                        scope.spawn(move || {
+                            (0u32..)
+                                .take_while(|n| tree.put(format!("{round}/{n}"), n.to_le_bytes()).is_ok())
+                                .count()
+                        })
+                    })
+                    .collect();
+                let cutter = scope.spawn(|| while engine.checkpoint().is_ok() {});
+                while engine.default_tree().prefix(format!("{round}/")).take(20).count() < 20 {
+                    std::thread::yield_now();
+                }
+                engine.close().unwrap();
+                cutter.join().unwrap();
+                writers.into_iter().map(|writer| writer.join().unwrap() as u32).collect()
+            });
+            drop(engine);
+            assert_eq!(place.verify().damages, []);
+            let tree = place.open(small().read_only(true)).default_tree();
+            let most = acknowledged.into_iter().max().unwrap();
+            assert!((0..most).all(|n| tree.contains(format!("{round}/{n}")).unwrap()), "round {round}");
+        }
+    });
+}
