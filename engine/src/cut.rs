@@ -34,6 +34,7 @@ use treering_blobframe::{LeafPointer, STAGING};
 use treering_compactor::manifest::{
     Edit, Extent, ExtentChange, ExtentKind, Manifest, NEVER, SegmentChange, SegmentMeta,
 };
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{RecordIn, SegmentSummary, SegmentWriter, file_name};
 
@@ -116,6 +117,7 @@ impl Store {
         self.destage(writing, staged_end, &mut stats)?;
         let mut bump = self.bump(writing)?;
         stats.epoch = bump.epoch;
+        reach(CrashPoint::EpochBumped);
         let written = match self.write_frames(writing, side, &bump, &mut stats) {
             Ok(written) => written,
             Err(error) => {
@@ -155,6 +157,7 @@ impl Store {
             Ok(sequence) => sequence,
             Err(error) => return Err(self.edit_failed(writing, side, bump.set, &written, error)),
         };
+        reach(CrashPoint::EditDurable);
         self.tree.finish_cut(bump.set);
         for live in &bump.standings {
             self.payloads.now_in_manifest(live.meta.id);
@@ -162,12 +165,14 @@ impl Store {
         if !armed(Defect::EditNotMarked) {
             self.mark_edit(writing, sequence)?;
         }
+        reach(CrashPoint::EditMarked);
         stats.segments_removed = dead.len() as u64;
         let log_before = writing.journal.log_bytes();
         self.release(writing, side, replaced, &dead, state)?;
         stats.log_bytes_released = log_before.saturating_sub(writing.journal.log_bytes());
         stats.elapsed = Duration::from_millis(self.env.clock.boot_ms().saturating_sub(begun_ms));
         side.totals.note(stats);
+        reach(CrashPoint::CutReleased);
         Ok(stats)
     }
 
@@ -207,6 +212,7 @@ impl Store {
             moved.push((staged.key, from, to));
         }
         let summary = segment.finish()?;
+        reach(CrashPoint::SegmentSealed);
         stats.values_destaged = moved.len() as u64;
         stats.segment_bytes = summary.file_bytes;
         self.payloads.open(storage, id)?;
@@ -217,6 +223,7 @@ impl Store {
                 self.payloads.gained(&to);
             }
         }
+        reach(CrashPoint::LeavesRepointed);
         Ok(())
     }
 
@@ -268,15 +275,18 @@ impl Store {
                     },
                 ));
                 side.extents.write(space, &image.bytes)?;
+                reach(CrashPoint::FrameWritten);
                 stats.frames_written += 1;
                 stats.frame_bytes += image.bytes.len() as u64;
             }
             if !armed(Defect::FramesNotSynced) {
                 side.extents.sync().inspect_err(|error| writing.poison(&error.to_string()))?;
             }
+            reach(CrashPoint::FramesSynced);
             if !armed(Defect::LogNotFlushedBeforeEdit) {
                 writing.journal.flush()?;
             }
+            reach(CrashPoint::CutLogFlushed);
             Ok(())
         })();
         match outcome {
@@ -345,6 +355,7 @@ impl Store {
         for meta in dead {
             self.payloads.forget(meta.id);
             self.env.storage.remove(&file_name(meta.id))?;
+            reach(CrashPoint::DeadSegmentUnlinked);
         }
         Ok(())
     }
@@ -356,10 +367,13 @@ impl Store {
         let epoch = self.gate.enter().epoch();
         let now = self.clock.now_ms();
         let end = writing.journal.close_clean(epoch, now)?;
+        reach(CrashPoint::CloseMarked);
         let state = EngineState { clean_end: Some(end), ..side.state };
         let edit = Edit { clock_ms: Some(now), engine: Some(state.encode().into()), ..Edit::default() };
         side.manifest.append(&edit)?;
+        reach(CrashPoint::CloseEdited);
         side.manifest.seal()?;
+        reach(CrashPoint::CloseSealed);
         side.state = state;
         Ok(())
     }

@@ -35,6 +35,7 @@ use treering_journal::{
     Change, Journal, JournalOptions, Kind, Mode as LogMode, Operation, Record, RecoverFrom, Recovered,
     recover as recover_log,
 };
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{file_name, id_of};
 use treering_segment::storage::{Access, Environment, LockKind};
@@ -116,6 +117,7 @@ impl Store {
         let writing = if options.read_only {
             None
         } else {
+            reach(CrashPoint::LogReplayed);
             let journal = Journal::start(&env, &journal_options(&identity, &options), recovered)?;
             journal.set_durable_edit(state.sequence);
             let file = env.storage.open(FRAMES_FILE, Access::ReadWrite)?;
@@ -156,6 +158,7 @@ impl Store {
             };
             if id_of(&name).is_some_and(|id| !known(id)) {
                 self.env.storage.remove(&name)?;
+                reach(CrashPoint::OrphanRemoved);
             }
         }
         Ok(())
@@ -232,11 +235,14 @@ fn create(env: &Environment, options: &Options, again: bool) -> Result<Identity>
         identity.state = State::Ready;
     }
     identity.write(env, !again)?;
+    reach(CrashPoint::StoreCreating);
     let journal = Journal::create(env, &journal_options(&identity, options))?;
     let start = journal.tail();
     drop(journal);
+    reach(CrashPoint::LogCreated);
     let frames = env.storage.create(FRAMES_FILE)?;
     frames.sync_all()?;
+    reach(CrashPoint::FramesCreated);
     let state = EngineState {
         low_water: start,
         lsn0: start,
@@ -253,8 +259,10 @@ fn create(env: &Environment, options: &Options, again: bool) -> Result<Identity>
         ..Edit::default()
     };
     Manifest::create(&env.storage, identity.store_id, &edit)?;
+    reach(CrashPoint::ManifestCreated);
     identity.state = State::Ready;
     identity.write(env, false)?;
+    reach(CrashPoint::StoreReady);
     Ok(identity)
 }
 

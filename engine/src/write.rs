@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 
 use treering_blobframe::{Leaf, LeafPointer, LeafValue, STAGING};
 use treering_journal::{Appended, BatchBody, Draft, Durability, PayloadPointer};
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{RecordIn, SegmentWriter, file_name};
 
@@ -115,6 +116,7 @@ impl Store {
         draft.staging = self.stage(place, key, draft.time_ms)?;
         let whole = WholeOrPoisoned::new(writing);
         let done = writing.journal.append(credit, &draft);
+        reach(CrashPoint::RecordPublished);
         let leaf = Leaf { version: done.lsn, death, value: place.leaf_value(draft.staging) };
         self.apply_put(&mut writer, key, &leaf, old.as_ref())?;
         whole.achieved();
@@ -142,6 +144,7 @@ impl Store {
             draft.time_ms = self.clock.now_ms();
             let whole = WholeOrPoisoned::new(writing);
             let done = writing.journal.append(credit, &draft);
+            reach(CrashPoint::RecordPublished);
             self.apply_remove(&mut writer, &key, old.as_ref())?;
             whole.achieved();
             done
@@ -242,6 +245,7 @@ impl Store {
         }
         let whole = WholeOrPoisoned::new(writing);
         let done = writing.journal.append(credit, &draft);
+        reach(CrashPoint::RecordPublished);
         for (operation, at) in operations.iter().zip(staged_at) {
             let old = writer.find(operation.key)?;
             match operation.place {
@@ -336,6 +340,7 @@ impl Store {
         };
         let at = segment.append(&record)?;
         segment.finish()?;
+        reach(CrashPoint::DirectSegmentSealed);
         let summary = self.payloads.open(storage, id)?;
         self.payloads.await_claim(segment_meta(&summary));
         Ok(Place::Direct(LeafPointer { segment: id, offset: at.offset, length: at.length, crc: at.crc }))
