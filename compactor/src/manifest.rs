@@ -46,6 +46,7 @@
 
 use std::sync::Arc;
 
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::error::IoFailure;
 use treering_segment::storage::{Access, Storage, StorageFile};
@@ -178,6 +179,7 @@ impl Manifest {
         let scanned = scan(file.as_ref(), &store_id)?;
         if mode == Mode::Writing {
             settle(storage.as_ref(), file.as_ref(), &scanned)?;
+            reach(CrashPoint::ManifestSettled);
         }
         let state = scanned.state.clone();
         let manifest = Manifest {
@@ -286,6 +288,7 @@ impl Manifest {
         let length = frame.len() as u64;
         self.file.allocate(self.end, length).map_err(|failure| self.no_space(failure, Fate::NotOnDisk))?;
         self.file.write_all_at(&frame, self.end).map_err(|failure| self.no_space(failure, Fate::Unknown))?;
+        reach(CrashPoint::EditWritten);
         let mut synced = if armed(Defect::EditNotSynced) { Ok(()) } else { self.file.sync_data() };
         if armed(Defect::EditSyncIsRetried) {
             synced = synced.or_else(|_| self.file.sync_data());
@@ -317,7 +320,9 @@ impl Manifest {
             Failed { fate: Fate::NotOnDisk, poisons, failure }
         })?;
         let unknown = Failed::poisoning(Fate::Unknown);
+        reach(CrashPoint::NewManifestWritten);
         self.storage.rename(MANIFEST_NEW, MANIFEST).map_err(&unknown)?;
+        reach(CrashPoint::NewManifestNamed);
         self.storage.sync_directory().map_err(&unknown)?;
         self.file = file;
         self.full_bytes = frame.len() as u64;

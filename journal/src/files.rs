@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::{Access, Storage, StorageFile};
@@ -142,11 +143,16 @@ impl LogFiles {
         let (spare, file) = match self.take_spare(spares, file_bytes).map_err(MakeError::Refused)? {
             Some(found) => found,
             None => {
-                self.create_spare(&spare_name(header.first_lsn), file_bytes).map_err(MakeError::Refused)?
+                let made = self
+                    .create_spare(&spare_name(header.first_lsn), file_bytes)
+                    .map_err(MakeError::Refused)?;
+                reach(CrashPoint::SpareCreated);
+                made
             }
         };
         let name = log_name(header.first_lsn);
         let made = file.write_all_at(&header.encode(), 0).map_err(MakeError::Refused).and_then(|()| {
+            reach(CrashPoint::LogHeaderWritten);
             if !armed(Defect::LogHeaderNotSynced) {
                 file.sync_all().map_err(MakeError::of_new_file)?;
             }
@@ -157,9 +163,11 @@ impl LogFiles {
             let _ = self.storage.remove(&spare);
             return Err(error);
         }
+        reach(CrashPoint::LogFileNamed);
         if !armed(Defect::LogNameNotSynced) {
             self.storage.sync_directory().map_err(MakeError::Sync)?;
         }
+        reach(CrashPoint::LogFileReady);
         Ok(LogFile { header, name, file, file_bytes })
     }
 
@@ -245,6 +253,7 @@ impl LogFiles {
             };
             done.map_err(MakeError::Refused)?;
             self.list.lock().retain(|other| other.name != log.name);
+            reach(CrashPoint::LogFileLetGo);
         }
         if armed(Defect::SpareNameNotSynced) {
             return Ok(());

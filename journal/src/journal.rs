@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use treering_ring::{DrainError, Ring};
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::Storage;
@@ -197,6 +198,9 @@ impl Journal {
         });
         match drained {
             Ok(drained) => {
+                if drained.to > drained.from {
+                    reach(CrashPoint::LogWritten);
+                }
                 check.pause().map_err(|bad| self.fail(self.bad_record(bad.0)))?;
                 // Release pairs with the Acquire in `written`: the bytes are in the files.
                 self.written.fetch_max(drained.to, Ordering::Release);
@@ -357,6 +361,7 @@ impl Flush for Journal {
                 synced = synced.or_else(|_| self.files.sync(from, to));
             }
             synced.map_err(|failure: IoFailure| self.fail(failure.into()))?;
+            reach(CrashPoint::LogSynced);
         }
         // J10: a failure elsewhere in the meantime leaves this flush's own answer true.
         Ok(to)

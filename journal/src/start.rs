@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use treering_ring::Ring;
+use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::error::{Damage, IoFailure};
 use treering_segment::storage::{Environment, Storage};
@@ -77,6 +78,7 @@ impl Journal {
         }
         let storage = &*env.storage;
         write_again(storage, &recovered)?;
+        reach(CrashPoint::LogWrittenAgain);
         recovered
             .files
             .iter()
@@ -84,6 +86,7 @@ impl Journal {
             .filter(|_| !armed(Defect::RecoveredLogNotSynced))
             .try_for_each(|log| log.file.sync_data())?;
         storage.sync_directory()?;
+        reach(CrashPoint::LogSyncedAgain);
         let base = next_base(&recovered, options.ring_bytes as u64)
             .ok_or_else(|| Damage::new("the log's addresses are used up", storage.path_of(LOG_PREFIX), 0))?;
         let incarnation = recovered.incarnation.checked_add(1).ok_or_else(|| {
@@ -107,6 +110,7 @@ impl Journal {
             header.incarnation < incarnation
                 && (header.first_lsn >= end && !linking || header.end() <= low_water)
         });
+        reach(CrashPoint::UnusedLogLetGo);
         match unused {
             Ok(()) => Ok(journal),
             Err(MakeError::Refused(failure) | MakeError::Sync(failure)) => Err(failure.into()),
@@ -128,8 +132,10 @@ impl Journal {
             MakeError::Refused(failure) if failure.is_out_of_space() => Error::Full(failure),
             MakeError::Refused(failure) | MakeError::Sync(failure) => Error::Io(failure),
         })?;
+        reach(CrashPoint::IncarnationBegun);
         let salt = salt(&options.store_id);
         let memory = ring_file::memory(&*env.storage, options, incarnation, base);
+        reach(CrashPoint::RingRenewed);
         let ring = Ring::over(memory.memory, base)
             .map_err(|_| Error::Options("the ring cannot be built over its memory"))?
             .with_filler(Box::new(move |lsn, _, into| filler_into(into, lsn, incarnation, salt)));

@@ -4,6 +4,7 @@
 //! - [`storage`] and [`error`]: the seam, as object-safe traits, and its two error families.
 //! - [`file`], [`memory`]: its back ends over pread/pwrite and over memory; [`conformance`] is the
 //!   suite that every back end passes. [`clock`] has the real clock and randomness.
+//! - [`crash_point`]: named places where the kill harness ends a process; empty in any release build.
 //! - [`defects`]: switches by which the campaigns prove themselves; in no release build.
 //! - [`heap`]: payloads in memory, by absolute offset. [`sealed`]: payloads in immutable files.
 //!
@@ -36,6 +37,7 @@ compile_error!("treering runs on 64-bit little-endian Unix hosts only");
 
 pub mod clock;
 pub mod conformance;
+pub mod crash_point;
 pub mod defects;
 pub mod error;
 pub mod file;

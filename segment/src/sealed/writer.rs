@@ -20,6 +20,7 @@ use super::format::{
 };
 use super::merkle;
 use super::{RecordIn, RecordPointer, SegmentError, SegmentSummary};
+use crate::crash_point::{CrashPoint, reach};
 use crate::defects::{Defect, armed};
 use crate::storage::{Storage, StorageFile, WriteOp};
 use crate::sync::Arc;
@@ -245,6 +246,7 @@ impl<'a> SegmentWriter<'a> {
         }
         self.write_run(&[])?;
         debug_assert_eq!(self.written, summary.file_bytes, "the footer knows the file's length");
+        reach(CrashPoint::SegmentWritten);
         if !armed(Defect::SegmentNotSynced) {
             self.file.sync_all()?;
         }
