@@ -141,3 +141,35 @@ impl Store {
         self.lock.lock().take();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use treering_segment::clock::{OsEntropy, SystemClock};
+    use treering_segment::memory::MemoryStorage;
+
+    use super::*;
+
+    #[test]
+    fn a_close_waits_for_who_is_inside_the_gate_and_keeps_out_who_comes_later() {
+        let env = Environment {
+            storage: Arc::new(MemoryStorage::new()),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+        };
+        let store = Store::recover(env, Options::new().background(false)).unwrap();
+        std::thread::scope(|scope| {
+            let inside = store.enter_gate().unwrap();
+            let closer = scope.spawn(|| store.close());
+            while store.open().is_ok() {
+                std::thread::yield_now();
+            }
+            assert!(!closer.is_finished(), "a writer is still inside");
+            drop(inside);
+            closer.join().unwrap().unwrap();
+        });
+        assert_eq!(store.enter_gate().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(store.cut().unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
