@@ -87,6 +87,11 @@ impl Store {
         options.agree_with(&identity.shape)?;
         let mode = if options.read_only { ManifestMode::ReadOnly } else { ManifestMode::Writing };
         let (manifest, state) = Manifest::load(&env.storage, identity.store_id, mode)?;
+        if !options.read_only && state.epoch < FIRST_EPOCH {
+            // Whoever created the store may have been killed before `STORE` was durable; the first cut is
+            // after this, so any store with a cut has it (PROTOCOL O3).
+            identity.write(&env, false)?;
+        }
         let mut opening = Opening::from_state(env, identity, options, &state)?;
         opening.load_frames(&state)?;
         opening.load_segments(&state)?;

@@ -9,6 +9,8 @@
 //!   a crash or not, each by itself, in their order; a rename is one change.
 //! - **D2** A `kill` loses nothing, and forgets nothing of what was not synced.
 //! - **D3** Every call of the seam counts as one operation, a batch too; faults are placed by that count.
+//! - **D4** At the moment of a power cut by fault, mappings stand still: what the code under test goes on
+//!   to store in them is in no outcome.
 //!
 //! It does not model latency, a lying device, or damage at rest; [`SimDisk::edit`] does the latter by hand.
 
@@ -53,6 +55,7 @@ struct State {
     next_inode: InodeId,
     operations: u64,
     faults: Vec<Fault>,
+    faults_hit: u64,
     capacity: u64,
     random: Random,
     dead: bool,
@@ -76,11 +79,17 @@ impl SimDisk {
             next_inode: 1,
             operations: 0,
             faults: Vec::new(),
+            faults_hit: 0,
             capacity: u64::MAX,
             random: Random::new(seed),
             dead: false,
         };
         Self { live: MemoryStorage::new(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Whether the power was cut, by a fault or by hand: every later call fails.
+    pub fn is_dead(&self) -> bool {
+        self.state.lock().dead
     }
 
     /// Operations so far: the index of the next one.
@@ -96,6 +105,11 @@ impl SimDisk {
     /// Takes all faults away.
     pub fn clear_faults(&self) {
         self.state.lock().faults.clear();
+    }
+
+    /// Operations that have failed by a fault.
+    pub fn faults_hit(&self) -> u64 {
+        self.state.lock().faults_hit
     }
 
     /// Bounds the bytes of all named files together.
@@ -242,10 +256,19 @@ impl State {
         match self.faults.iter().find(|fault| fault.hits(index, call)).map(|fault| fault.kind) {
             None => Ok(()),
             Some(kind) => {
-                self.dead = kind == FaultKind::PowerCut;
+                self.faults_hit += 1;
+                if kind == FaultKind::PowerCut {
+                    self.die();
+                }
                 Err(kind.error(call))
             }
         }
+    }
+
+    /// The end: what is written through a mapping from now on never happened (D4).
+    fn die(&mut self) {
+        self.dead = true;
+        self.inodes.values_mut().for_each(|inode| must(inode.freeze()));
     }
 
     /// Performs a change of the directory in the running view.
@@ -275,6 +298,9 @@ impl State {
 }
 
 fn contents(inode: &Inode) -> Vec<u8> {
+    if let Some(bytes) = &inode.frozen {
+        return bytes.clone();
+    }
     let len = usize::try_from(must(inode.live.len())).unwrap_or(0);
     let mut bytes = vec![0; len];
     must(inode.live.read_exact_at(&mut bytes, 0));

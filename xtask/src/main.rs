@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod campaign;
 mod ci;
 mod clippy;
 mod context;
 mod format;
 mod fuzz;
 mod loom;
+mod sim;
 mod test;
 mod tidy;
 
@@ -59,6 +61,8 @@ enum Verb {
         /// Only this target.
         target: Option<String>,
     },
+    /// Runs stores on a simulated disk that dies again and again, and compares each recovery with a model.
+    Sim(sim::Arguments),
     /// Runs the bench gates: ratios within one process.
     Bench {
         /// The Criterion benchmarks as well.
@@ -86,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Test => test::run(&context),
         Verb::Loom { package } => loom::run(&context, package.as_deref()),
         Verb::Fuzz { seconds, target } => fuzz::run(&context, seconds, target.as_deref()),
+        Verb::Sim(arguments) => sim::run(&context, &arguments),
         Verb::Bench { all } => bench::run(&context, all),
     };
     finish(&outcome, arguments.strict)

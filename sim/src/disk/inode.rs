@@ -56,6 +56,8 @@ pub(super) struct Inode {
     pending_len: Vec<u64>,
     /// Ranges of sectors that a process may write through a mapping.
     mapped: Vec<(u64, u64)>,
+    /// The bytes of a mapped file as they were when the disk died.
+    pub(super) frozen: Option<Vec<u8>>,
 }
 
 impl Inode {
@@ -70,12 +72,13 @@ impl Inode {
             pending: BTreeMap::new(),
             pending_len: Vec::new(),
             mapped: Vec::new(),
+            frozen: None,
         }
     }
 
     /// The same standing for a running view that shows the same bytes.
     pub(super) fn with_live(&self, live: Arc<dyn StorageFile>) -> Self {
-        Self { live, mapped: Vec::new(), ..self.clone() }
+        Self { live, mapped: Vec::new(), frozen: None, ..self.clone() }
     }
 
     /// Notes that `offset..offset + len` has new bytes, and perhaps the file a new length.
@@ -114,6 +117,18 @@ impl Inode {
                     self.push(index, sector);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Takes up what was written through mappings so far, and nothing of it any more.
+    pub(super) fn freeze(&mut self) -> Result<(), IoFailure> {
+        if !self.mapped.is_empty() {
+            self.absorb_mapped()?;
+            self.mapped.clear();
+            let mut bytes = vec![0; usize::try_from(self.live.len()?).unwrap_or(0)];
+            self.live.read_exact_at(&mut bytes, 0)?;
+            self.frozen = Some(bytes);
         }
         Ok(())
     }

@@ -13,8 +13,10 @@ use treering_segment::storage::{
 };
 
 use super::fault::{Call, FaultKind};
-use super::inode::Inode;
+use super::inode::{Inode, SECTOR_BYTES};
 use super::{InodeId, NameChange, SimDisk, State};
+
+const SECTOR: u64 = SECTOR_BYTES as u64;
 
 impl SimDisk {
     /// Counts an operation on `name` and, if it goes ahead, holds the disk for it.
@@ -181,6 +183,9 @@ impl SimFile {
                 1 => op.bytes.len(),
                 _ => state.random.index(op.bytes.len()),
             };
+            // A sector is old or new (PROTOCOL F3), in the page cache as well: the kernel goes page by page.
+            let torn = if written < op.bytes.len() { (op.offset + written as u64) % SECTOR } else { 0 };
+            let written = written.saturating_sub(usize::try_from(torn).unwrap_or(written));
             self.live.write_all_at(&op.bytes[..written], op.offset)?;
             self.note(state, |inode| inode.note_change(op.offset, written as u64))?;
         }
