@@ -117,7 +117,7 @@ impl Store {
         let clock = StoreClock::from_high_water(env.clock.clone(), clock_ms);
         report.records_read = recovered.records;
         report.log_end = recovered.end_lsn;
-        report.log_bytes = recovered.end_lsn.saturating_sub(engine.low_water);
+        report.log_bytes = recovered.log_bytes();
         report.was_clean = engine.clean_end == Some(recovered.end_lsn);
         let writing = if options.read_only {
             None

@@ -242,7 +242,7 @@ impl<'a> Check<'a> {
             recover_log(self.env, &options, from, LogMode::ReadOnly, &mut |_| Ok(())).map_err(Error::from);
         if let Some(recovered) = self.noted(outcome, "writes since the last cut") {
             self.report.log_records = recovered.records;
-            self.report.live_bytes += recovered.end_lsn.saturating_sub(engine.low_water);
+            self.report.live_bytes += recovered.log_bytes();
         }
     }
 

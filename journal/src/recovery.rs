@@ -102,6 +102,14 @@ pub struct Recovered {
     pub(crate) void_bytes: u64,
 }
 
+impl Recovered {
+    /// Bytes of records from the low-water mark to the end: addresses that no incarnation used do not count.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.end_lsn.saturating_sub(self.from.low_water).saturating_sub(self.void_bytes)
+    }
+}
+
 /// Reads the log from `from.low_water`, handing each record to `visitor` in LSN order.
 ///
 /// Anything that recovery cannot explain by a crash is `Error::Damage` with file and offset.

@@ -27,6 +27,19 @@ fn acknowledged_writes_survive_a_kill_at_both_durabilities() {
 }
 
 #[test]
+fn addresses_that_no_incarnation_used_are_not_counted_as_log() {
+    on_each_back_end(|place| {
+        for _ in 0..12 {
+            let engine = place.open(small());
+            engine.default_tree().put("k", "v").unwrap();
+            engine.abandon();
+            let report = place.verify();
+            assert_eq!(report.live_bytes + report.free_bytes, report.file_bytes, "{report:?}");
+        }
+    });
+}
+
+#[test]
 fn a_clean_close_leaves_nothing_to_replay() {
     on_each_back_end(|place| {
         let engine = place.open(small());
