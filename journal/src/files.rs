@@ -236,8 +236,7 @@ impl LogFiles {
         let mut spares = self.spares.lock();
         let leaving: Vec<Arc<LogFile>> = {
             let list = self.list.lock();
-            let older =
-                if armed(Defect::NewestLogFileLetGo) { list.len() } else { list.len().saturating_sub(1) };
+            let older = list.len().saturating_sub(1);
             list[..older].iter().filter(|log| gone(&log.header)).map(Arc::clone).collect()
         };
         if leaving.is_empty() {

@@ -30,10 +30,14 @@ impl Poison {
 
     /// The error for everybody who comes later.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.cause.get() {
-            None => Ok(()),
-            Some(_) if armed(Defect::PoisonIsForgotten) => Ok(()),
-            Some(cause) => Err(Error::Poisoned(Poisoned { cause: Arc::clone(cause) })),
+        match self.told() {
+            Some(error) if !armed(Defect::PoisonIsForgotten) => Err(error),
+            _ => Ok(()),
         }
+    }
+
+    /// The cause as everybody is told of it, if there is one.
+    pub(crate) fn told(&self) -> Option<Error> {
+        self.cause.get().map(|cause| Error::Poisoned(Poisoned { cause: Arc::clone(cause) }))
     }
 }

@@ -56,7 +56,6 @@ defects! {
     LogNameNotSynced, "J1", "a log file is used before its name is durable";
     SpareNameNotSynced, "J4", "a log file becomes a spare without its renaming being durable";
     LogFileLetGoEarly, "C7", "a log file is recycled that holds records at and past the low-water mark";
-    NewestLogFileLetGo, "J3", "the newest log file leaves the set like any other";
 
     // Identity of records.
     LsnsUsedAgain, "O2", "an incarnation begins at the log's end, where addresses were made ready before";

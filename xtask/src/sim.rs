@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::campaign::{Failure, RoundOptions, RoundReport, run_round, trace_round};
+use crate::campaign::{Failure, RoundOptions, RoundReport, defects, run_round, trace_round};
 use crate::context::{Context, Outcome, cargo};
 
 /// The cargo profile that rounds run in, and the folder it builds in.
@@ -41,16 +41,28 @@ pub(crate) struct Arguments {
     /// Leaves a failing round as it is, which is quicker.
     #[arg(long)]
     no_shrink: bool,
+    /// Runs with this seeded defect on until a round fails; in a build that has the switches.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "defects"])]
+    defect: Option<String>,
+    /// Runs with each seeded defect whose name holds NAME on, and prints how many cuts each took.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    defects: Option<String>,
 }
 
 /// Runs the campaign.
 pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
+    if let Some(only) = &arguments.defects {
+        return defects::run(context, arguments.seed, only);
+    }
     if !is_campaign_build() {
         return start_campaign_build(context);
     }
     // A panic is a finding of the round, which reports it.
     panic::set_hook(Box::new(|_| {}));
     let options = RoundOptions { shrinks: !arguments.no_shrink, ..RoundOptions::default() };
+    if let Some(name) = &arguments.defect {
+        return defects::run_one(name, arguments.seed, arguments.cuts, arguments.trace);
+    }
     if arguments.trace {
         return trace(arguments.seed, &options);
     }

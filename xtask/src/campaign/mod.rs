@@ -5,10 +5,12 @@
 //! - [`model`]: what the store must hold then.
 //! - [`round`]: performs a script on both.
 //! - [`store`]: what a store shows, and whether its files add up.
+//! - [`defects`]: proves with the store's seeded defects that the campaign sees.
 //! - [`shrink`]: finds a smaller script that still fails.
 //!
 //! It is not where faults in files at rest, real processes or threads are tested.
 
+pub(crate) mod defects;
 mod model;
 mod round;
 mod script;
