@@ -14,6 +14,7 @@
 //!
 //! It does not model latency, a lying device, or damage at rest; [`SimDisk::edit`] does the latter by hand.
 
+mod audit;
 mod fault;
 mod inode;
 mod seam;
@@ -29,6 +30,7 @@ use treering_segment::storage::Storage;
 
 use crate::random::Random;
 
+pub use audit::{Auditor, Event, View};
 pub use fault::{Fault, FaultKind};
 pub use inode::SECTOR_BYTES;
 
@@ -59,6 +61,7 @@ struct State {
     capacity: u64,
     random: Random,
     dead: bool,
+    auditor: Option<Arc<dyn Auditor>>,
 }
 
 /// A simulated directory; clones are the same directory.
@@ -83,8 +86,19 @@ impl SimDisk {
             capacity: u64::MAX,
             random: Random::new(seed),
             dead: false,
+            auditor: None,
         };
         Self { live: MemoryStorage::new(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Has `auditor` hear of every change from now on; the disks that come of this one have none.
+    pub fn set_auditor(&self, auditor: Arc<dyn Auditor>) {
+        self.state.lock().auditor = Some(auditor);
+    }
+
+    /// Looks at the disk as an auditor does.
+    pub fn look<T>(&self, look: impl FnOnce(View<'_>) -> T) -> T {
+        look(View::of(&self.state.lock()))
     }
 
     /// Whether the power was cut, by a fault or by hand: every later call fails.
@@ -130,12 +144,7 @@ impl SimDisk {
         let loss = Loss::draw(&mut random);
         let mut names = state.durable_names.clone();
         for change in &state.name_changes {
-            let kept = match loss {
-                Loss::All => false,
-                Loss::None => true,
-                Loss::EachByItself => random.percent(50),
-            };
-            if kept {
+            if loss.keeps(&mut random) {
                 change.apply(&mut names);
             }
         }
@@ -144,6 +153,8 @@ impl SimDisk {
         for (name, inode) in names {
             if let Some(inode) = state.inodes.get_mut(&inode) {
                 must(inode.absorb_mapped());
+                // A device may have written all of one file back and nothing of another.
+                let loss = Loss::draw(&mut random);
                 next.place(&name, &inode.after_crash(loss, &mut random), None);
             }
         }
@@ -230,6 +241,14 @@ impl SimDisk {
 }
 
 impl NameChange {
+    /// Whether `name` means something else before it than after it.
+    fn concerns(&self, name: &str) -> bool {
+        match self {
+            NameChange::Set { name: of, moved_from, .. } => of == name || moved_from.as_deref() == Some(name),
+            NameChange::Remove { name: of } => of == name,
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, InodeId>) {
         match self {
             NameChange::Set { name, inode, moved_from } => {
@@ -263,6 +282,18 @@ impl State {
                 Err(kind.error(call))
             }
         }
+    }
+
+    /// Tells the auditor, if there is one.
+    fn tell(&self, event: &Event<'_>) {
+        if let Some(auditor) = &self.auditor {
+            auditor.after(event, View::of(self));
+        }
+    }
+
+    /// The name of a file that is open; none if it was removed.
+    fn name_of(&self, inode: InodeId) -> Option<&str> {
+        self.names.iter().find(|(_, id)| **id == inode).map(|(name, _)| name.as_str())
     }
 
     /// The end: what is written through a mapping from now on never happened (D4).

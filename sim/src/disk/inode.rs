@@ -9,6 +9,7 @@
 //!   later sync brings them there unless they are written again. (Linux marks the pages clean.)
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use treering_segment::error::IoFailure;
@@ -30,15 +31,27 @@ type Versions = BTreeMap<u64, Vec<Sector>>;
 pub(super) enum Loss {
     All,
     None,
-    EachByItself,
+    /// Each sector or name by itself is kept with this likelihood, in percent.
+    EachByItself(u64),
 }
 
 impl Loss {
     pub(super) fn draw(random: &mut Random) -> Loss {
-        match random.below(4) {
-            0 => Loss::All,
-            1 => Loss::None,
-            _ => Loss::EachByItself,
+        match random.below(8) {
+            0 | 1 => Loss::All,
+            2 | 3 => Loss::None,
+            4 => Loss::EachByItself(10),
+            5 => Loss::EachByItself(90),
+            _ => Loss::EachByItself(50),
+        }
+    }
+
+    /// Whether a change is kept.
+    pub(super) fn keeps(self, random: &mut Random) -> bool {
+        match self {
+            Loss::All => false,
+            Loss::None => true,
+            Loss::EachByItself(percent) => random.percent(percent),
         }
     }
 }
@@ -181,6 +194,29 @@ impl Inode {
         bytes
     }
 
+    /// The bytes that the device surely holds.
+    pub(super) fn durable_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0u8; usize::try_from(self.durable_len).unwrap_or(0)];
+        for (index, sector) in &self.durable {
+            let start = usize::try_from(index * SECTOR).unwrap_or(usize::MAX).min(bytes.len());
+            let end = start.saturating_add(SECTOR_BYTES).min(bytes.len());
+            bytes[start..end].copy_from_slice(&sector[..end - start]);
+        }
+        bytes
+    }
+
+    /// Whether a crash leaves `bytes` as they are.
+    pub(super) fn is_range_durable(&self, bytes: Range<u64>) -> bool {
+        let sectors = || bytes.start / SECTOR..bytes.end.div_ceil(SECTOR);
+        let untouched = |versions: &Versions| versions.range(sectors()).next().is_none();
+        let lens = [self.durable_len].into_iter();
+        let lens = lens.chain(self.forgotten_len.iter().copied()).chain(self.pending_len.iter().copied());
+        bytes.is_empty()
+            || (untouched(&self.pending)
+                && untouched(&self.forgotten)
+                && lens.min().is_some_and(|shortest| shortest >= bytes.end))
+    }
+
     /// Whether a crash could leave anything but what a sync left.
     pub(super) fn is_durable(&self) -> bool {
         self.pending.is_empty()
@@ -221,9 +257,13 @@ impl Inode {
 
 /// One of `choices`, oldest first, as `loss` has it.
 fn pick<T: Clone>(choices: &[T], loss: Loss, random: &mut Random) -> T {
-    match loss {
-        Loss::All => choices[0].clone(),
-        Loss::None => choices[choices.len() - 1].clone(),
-        Loss::EachByItself => choices[random.index(choices.len())].clone(),
-    }
+    let newest = choices.len() - 1;
+    let index = if !loss.keeps(random) {
+        0
+    } else if loss == Loss::None || random.percent(70) {
+        newest
+    } else {
+        random.index(newest).max(newest.min(1))
+    };
+    choices[index].clone()
 }

@@ -12,6 +12,7 @@ use treering_segment::storage::{
     Access, LockError, LockKind, MapAccess, ReadOp, Region, Space, Storage, StorageFile, StorageLock, WriteOp,
 };
 
+use super::audit::Event;
 use super::fault::{Call, FaultKind};
 use super::inode::{Inode, SECTOR_BYTES};
 use super::{InodeId, NameChange, SimDisk, State};
@@ -62,6 +63,7 @@ impl Storage for SimDisk {
         let mut state = self.begin("create", name, Call::Takes)?;
         let live = self.relabel(name, self.live.create(name))?;
         let inode = self.adopt(&mut state, name, Arc::clone(&live));
+        state.tell(&Event::Created { name });
         Ok(self.file(name, inode, live))
     }
 
@@ -81,6 +83,7 @@ impl Storage for SimDisk {
             let moved_from = (from != to).then(|| from.to_owned());
             state.change_names(NameChange::Set { name: to.to_owned(), inode, moved_from });
         }
+        state.tell(&Event::Renamed { from, to });
         Ok(())
     }
 
@@ -88,6 +91,7 @@ impl Storage for SimDisk {
         let mut state = self.begin("remove", name, Call::Changes)?;
         self.relabel(name, self.live.remove(name))?;
         state.change_names(NameChange::Remove { name: name.to_owned() });
+        state.tell(&Event::Removed { name });
         Ok(())
     }
 
@@ -97,7 +101,9 @@ impl Storage for SimDisk {
     }
 
     fn sync_directory(&self) -> Result<(), IoFailure> {
-        self.begin("sync", "", Call::Syncs)?.sync_names();
+        let mut state = self.begin("sync", "", Call::Syncs)?;
+        state.sync_names();
+        state.tell(&Event::DirectorySynced);
         Ok(())
     }
 
@@ -166,6 +172,11 @@ impl SimFile {
         self.relabel(state.inodes.get_mut(&self.inode).map_or(Ok(()), note))
     }
 
+    /// The file's name, if there is an auditor to whom it matters.
+    fn audited<'a>(&self, state: &'a State) -> Option<&'a str> {
+        state.auditor.as_ref().and_then(|_| state.name_of(self.inode))
+    }
+
     /// Refuses what would not fit when the file grows to `end`.
     fn check_room(&self, state: &State, operation: &'static str, end: u64) -> Result<(), IoFailure> {
         let growth = end.saturating_sub(self.live.len()?);
@@ -224,6 +235,12 @@ impl StorageFile for SimFile {
         for op in batch {
             self.note(&mut state, |inode| inode.note_change(op.offset, op.bytes.len() as u64))?;
         }
+        if let Some(name) = self.audited(&state) {
+            for op in batch {
+                let bytes = op.offset..op.offset + op.bytes.len() as u64;
+                state.tell(&Event::Wrote { name, bytes });
+            }
+        }
         Ok(())
     }
 
@@ -235,7 +252,13 @@ impl StorageFile for SimFile {
         let mut state = self.state.lock();
         let was_dead = state.dead;
         match state.begin(Call::Syncs) {
-            Ok(()) => self.note(&mut state, Inode::sync),
+            Ok(()) => {
+                self.note(&mut state, Inode::sync)?;
+                if let Some(name) = self.audited(&state) {
+                    state.tell(&Event::Synced { name });
+                }
+                Ok(())
+            }
             Err(error) => {
                 // A power cut leaves everything pending, an error of the device makes it forgotten.
                 if !was_dead && !state.dead {
@@ -257,7 +280,11 @@ impl StorageFile for SimFile {
         let mut state = self.begin("punch a hole in", Call::Changes)?;
         self.relabel(self.live.punch_hole(offset, len))?;
         let inside = self.live.len()?.saturating_sub(offset).min(len);
-        self.note(&mut state, |inode| inode.note_change(offset, inside))
+        self.note(&mut state, |inode| inode.note_change(offset, inside))?;
+        if let Some(name) = self.audited(&state) {
+            state.tell(&Event::Wrote { name, bytes: offset..offset + inside });
+        }
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<(), IoFailure> {
@@ -266,7 +293,11 @@ impl StorageFile for SimFile {
         self.check_room(&state, "resize", len)?;
         self.relabel(self.live.set_len(len))?;
         // What is cut off reads as zeros should the file grow again; what grows is zeros already.
-        self.note(&mut state, |inode| inode.note_change(len, old.saturating_sub(len)))
+        self.note(&mut state, |inode| inode.note_change(len, old.saturating_sub(len)))?;
+        if let Some(name) = self.audited(&state) {
+            state.tell(&Event::Resized { name, bytes: len });
+        }
+        Ok(())
     }
 
     fn map(&self, offset: u64, len: usize, access: MapAccess) -> Result<Arc<dyn Region>, IoFailure> {

@@ -96,7 +96,15 @@ fn evaluate(defect: Defect, seed: u64) -> Verdict {
 /// Runs one defect's process; no status if it had to be killed.
 fn worker(defect: Defect, seed: u64) -> std::io::Result<(Option<ExitStatus>, String)> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["sim", "--seed", &seed.to_string(), "--cuts", &CUTS_MAX.to_string(), "--defect", defect.name()])
+        .args([
+            "sim",
+            "--seed",
+            &seed.to_string(),
+            "--cuts",
+            &CUTS_MAX.to_string(),
+            "--defect",
+            defect.name(),
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -141,7 +149,10 @@ pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64, shows: bool) -> Outc
                 // It must be the switch that the round has seen.
                 disarm();
                 if let Err(failure) = run_round(round, &quick) {
-                    println!("the round of seed {round} fails without {name}, too: {}", one_line(&failure.what));
+                    println!(
+                        "the round of seed {round} fails without {name}, too: {}",
+                        one_line(&failure.what)
+                    );
                     skipped += 1;
                     round += 1;
                     arm(defect);

@@ -4,12 +4,14 @@
 //! - [`script`]: what happens, as data drawn from a seed.
 //! - [`model`]: what the store must hold then.
 //! - [`round`]: performs a script on both.
+//! - [`audit`]: order assertions on every operation of the disk.
 //! - [`store`]: what a store shows, and whether its files add up.
 //! - [`defects`]: proves with the store's seeded defects that the campaign sees.
 //! - [`shrink`]: finds a smaller script that still fails.
 //!
 //! It is not where faults in files at rest, real processes or threads are tested.
 
+mod audit;
 pub(crate) mod defects;
 mod model;
 mod round;

@@ -9,12 +9,17 @@ use treering::segment::storage::Environment;
 use treering::{Condition, Durability, Engine, Error, ErrorKind, Options, Tree, WriteOptions, verify_in};
 use treering_sim::{Fault, FaultKind, SimClock, SimDisk, environment};
 
+use super::audit::Audit;
 use super::model::{Change, Entry, Model, Now, Place, Snapshot};
 use super::script::{Action, Death, Generation, How, Part, Require, Script, TreeNumber, Trouble};
 use super::store::{check_space, snapshot, tree_name};
 
 /// The wall clock at the start, in ms.
 const START_MS: u64 = 1_700_000_000_000;
+/// Bytes of records in one log file.
+const LOG_BYTES: u64 = 16 << 10;
+/// Bytes that every record has at least.
+const RECORD_HEADER: u64 = 48;
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +68,7 @@ enum Life {
 struct Round<'a> {
     script: &'a Script,
     disk: SimDisk,
+    audit: Arc<Audit>,
     clock: SimClock,
     model: Model,
     engine: Option<Engine>,
@@ -73,9 +79,11 @@ struct Round<'a> {
 
 impl<'a> Round<'a> {
     fn new(script: &'a Script, trace: Option<&'a mut Vec<String>>) -> Self {
+        let disk = SimDisk::new(script.seed);
         Self {
             script,
-            disk: SimDisk::new(script.seed),
+            audit: Audit::watch(&disk, LOG_BYTES),
+            disk,
             clock: SimClock::new(START_MS),
             model: Model::new(),
             engine: None,
@@ -102,7 +110,7 @@ impl<'a> Round<'a> {
             .durability(durability)
             .frame_bytes(4 << 10)
             .ring_bytes(16 << 10)
-            .log_segment_bytes(16 << 10)
+            .log_segment_bytes(LOG_BYTES)
             .log_cap_bytes(self.script.log_cap_bytes)
             .staging_limit(self.script.staging_limit)
             .inline_limit(self.script.inline_limit)
@@ -141,6 +149,7 @@ impl<'a> Round<'a> {
             self.clock.advance(1);
             self.report.actions += 1;
             life = self.perform(action).map_err(|why| format!("{why}\n  after: {action}"))?;
+            self.audit.verdict().map_err(|why| format!("{why}\n  during: {action}"))?;
             if self.disk.is_dead() {
                 life = Life::Died;
             }
@@ -176,6 +185,7 @@ impl<'a> Round<'a> {
             engine.abandon();
         }
         self.disk = next;
+        self.audit = Audit::watch(&self.disk, LOG_BYTES);
         self.faulty = false;
     }
 
@@ -203,6 +213,7 @@ impl<'a> Round<'a> {
                 self.arm(FaultKind::PowerCut, death.after, false);
             }
             let opened = Engine::open_in(self.environment(), self.options());
+            self.audit.verdict().map_err(|why| format!("{why}\n  during recovery"))?;
             if let Some(death) = death.filter(|_| self.disk.is_dead()) {
                 self.say(|| format!("  {death} during recovery"));
                 self.engine = opened.ok();
@@ -220,10 +231,25 @@ impl<'a> Round<'a> {
             let (steps, records) = (self.model.steps(), seen.records.len());
             self.say(|| format!("  recovered: step {step} of {steps}, {records} records"));
             self.model.settle(step, &seen, now)?;
+            self.check_log().map_err(|why| format!("{why}, after recovery"))?;
             check_space(&engine, &self.disk)?;
             self.engine = Some(engine);
             return Ok(());
         }
+    }
+
+    /// All records so far are durable, on the device itself.
+    fn check_log(&self) -> Result<(), String> {
+        match self.model.highest_version {
+            0 => Ok(()),
+            version => self.audit.check_log(&self.disk, version + RECORD_HEADER),
+        }
+    }
+
+    /// Everything so far was acknowledged as durable.
+    fn made_durable(&mut self) -> Result<(), String> {
+        self.model.make_durable();
+        self.check_log()
     }
 
     /// Looks at what a crash left without changing it.
@@ -424,7 +450,7 @@ impl<'a> Round<'a> {
                 // Whoever is dead has acknowledged nothing.
                 if !self.disk.is_dead() {
                     let durable = sync || self.script.sync_by_default;
-                    if durable { self.model.make_durable() } else { self.model.acknowledge() }
+                    if durable { self.made_durable()? } else { self.model.acknowledge() }
                 }
                 return Ok(Life::GoesOn);
             }
@@ -475,7 +501,7 @@ impl<'a> Round<'a> {
         match outcome {
             Ok(()) => {
                 if !self.disk.is_dead() {
-                    self.model.make_durable();
+                    self.made_durable()?;
                 }
                 Ok(Life::GoesOn)
             }
