@@ -36,7 +36,7 @@ use treering_compactor::manifest::{
 };
 use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
-use treering_segment::sealed::{RecordIn, SegmentSummary, SegmentWriter, file_name};
+use treering_segment::sealed::{RecordIn, SegmentError, SegmentSummary, SegmentWriter, file_name};
 
 use crate::error::{Error, Result};
 use crate::extents::{Extents, Space};
@@ -53,6 +53,8 @@ pub(crate) struct CutSide {
     pub(crate) extents: Extents,
     /// The engine's section of the newest durable edit.
     pub(crate) state: EngineState,
+    /// What durable edits have replaced and no mark has told of yet.
+    pub(crate) replaced: Vec<Space>,
     pub(crate) totals: CutTotals,
 }
 
@@ -162,13 +164,18 @@ impl Store {
         for live in &bump.standings {
             self.payloads.now_in_manifest(live.meta.id);
         }
+        // Whatever fails from here on: the next cut does not remove them once more.
+        for meta in &dead {
+            self.payloads.forget(meta.id);
+        }
+        side.replaced.extend(replaced);
         if !armed(Defect::EditNotMarked) {
             self.mark_edit(writing, sequence)?;
         }
         reach(CrashPoint::EditMarked);
         stats.segments_removed = dead.len() as u64;
         let log_before = writing.journal.log_bytes();
-        self.release(writing, side, replaced, &dead, state)?;
+        self.release(writing, side, &dead, state)?;
         stats.log_bytes_released = log_before.saturating_sub(writing.journal.log_bytes());
         stats.elapsed = Duration::from_millis(self.env.clock.boot_ms().saturating_sub(begun_ms));
         side.totals.note(stats);
@@ -194,7 +201,7 @@ impl Store {
         let storage = &*self.env.storage;
         // The id only has to be new; no other memory is published with it.
         let id = writing.next_segment.fetch_add(1, Ordering::Relaxed);
-        let mut segment = SegmentWriter::create(storage, id, self.identity.store_id, 0)?;
+        let mut segment = writing.sealing(SegmentWriter::create(storage, id, self.identity.store_id, 0))?;
         let mut moved = Vec::with_capacity(live.len());
         for (staged, from, version, death) in live {
             let value = self.staging.read(staged.offset, staged.length).ok_or_else(|| {
@@ -211,7 +218,7 @@ impl Store {
             let to = LeafPointer { segment: id, offset: at.offset, length: from.length, crc: at.crc };
             moved.push((staged.key, from, to));
         }
-        let summary = segment.finish()?;
+        let summary = writing.sealing(segment.finish())?;
         reach(CrashPoint::SegmentSealed);
         stats.values_destaged = moved.len() as u64;
         stats.segment_bytes = summary.file_bytes;
@@ -330,34 +337,33 @@ impl Store {
         Ok(())
     }
 
-    /// Step 8.
+    /// Step 8. What cannot be let go is an orphan, and keeps nothing else from being let go.
     fn release(
         &self,
         writing: &Writing,
         side: &mut CutSide,
-        replaced: Vec<Space>,
         dead: &[SegmentMeta],
         state: EngineState,
     ) -> Result<()> {
-        side.extents.release(replaced)?;
+        let replaced = std::mem::take(&mut side.replaced);
+        let trimmed = side.extents.release(replaced);
         let whole = armed(Defect::StagedPrefixDroppedWhole);
         self.staging.evict_to(if whole { self.staging.end() } else { state.staging_base });
         side.state = state;
-        if !armed(Defect::SegmentUnlinkedBeforeEdit) {
-            self.unlink(dead)?;
-        }
+        let unlinked = if armed(Defect::SegmentUnlinkedBeforeEdit) { Ok(()) } else { self.unlink(dead) };
         writing.journal.drop_below(state.low_water)?;
-        Ok(())
+        trimmed.and(unlinked)
     }
 
-    /// Removes segments in which nothing lives.
+    /// Removes the files of segments in which nothing lives, all that it can; the first failure.
     fn unlink(&self, dead: &[SegmentMeta]) -> Result<()> {
+        let mut outcome = Ok(());
         for meta in dead {
-            self.payloads.forget(meta.id);
-            self.env.storage.remove(&file_name(meta.id))?;
+            let removed = self.env.storage.remove(&file_name(meta.id)).map_err(Error::from);
             reach(CrashPoint::DeadSegmentUnlinked);
+            outcome = outcome.and(removed);
         }
-        Ok(())
+        outcome
     }
 
     /// A clean close: cut, close marker, and an edit that says where the log ends.
@@ -376,6 +382,20 @@ impl Store {
         reach(CrashPoint::CloseSealed);
         side.state = state;
         Ok(())
+    }
+}
+
+impl Writing {
+    /// The outcome of writing a segment: a failed sync ends the store's life, whatever it was for (F1). A lack of
+    /// space that shows only then, where the device allocates late, does not.
+    pub(crate) fn sealing<T>(&self, outcome: std::result::Result<T, SegmentError>) -> Result<T> {
+        if let Err(SegmentError::Io(failure)) = &outcome
+            && failure.is_of_sync()
+            && !failure.is_out_of_space()
+        {
+            self.poison(&failure.to_string());
+        }
+        Ok(outcome?)
     }
 }
 

@@ -37,6 +37,7 @@ use treering_journal::{
 };
 use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
+use treering_segment::heap::HeapError;
 use treering_segment::sealed::{file_name, id_of};
 use treering_segment::storage::{Access, Environment, LockKind};
 
@@ -50,7 +51,7 @@ use crate::identity::{Identity, LOCK_FILE, STORE_FILE, State, is_own_file};
 use crate::options::Options;
 use crate::payload::Payloads;
 use crate::staging::{Staged, Staging};
-use crate::state::EngineState;
+use crate::state::{COUNTER_MAX, EngineState, contradiction};
 use crate::store::{Store, Writing};
 use crate::tree::{Tree as RadixTree, TreeOptions};
 use crate::write::{internal_key, staging_pointer};
@@ -107,7 +108,7 @@ impl Store {
             mut report,
             epoch: replay_epoch,
         } = opening;
-        let staging = restore_staging(&engine, staged)?;
+        let staging = restore_staging(&env, &engine, staged)?;
         let epoch = state.epoch.max(recovered.max_epoch) + 1;
         if epoch > replay_epoch {
             // What replay changed is dirty in the epoch that now begins (PROTOCOL F5).
@@ -128,7 +129,13 @@ impl Store {
             let file = env.storage.open(FRAMES_FILE, Access::ReadWrite)?;
             let extents = Extents::over(file, state.extents.values().flatten())?;
             let next_segment = next_id_of(&env, &engine)?;
-            let side = CutSide { manifest, extents, state: engine, totals: CutTotals::default() };
+            let side = CutSide {
+                manifest,
+                extents,
+                state: engine,
+                replaced: Vec::new(),
+                totals: CutTotals::default(),
+            };
             Some(Writing { journal, cut: Mutex::new(side), next_segment: AtomicU64::new(next_segment) })
         };
         report.elapsed = Duration::from_millis(env.clock.boot_ms().saturating_sub(begun_ms));
@@ -183,7 +190,9 @@ pub(crate) fn journal_options(identity: &Identity, options: &Options) -> Journal
 
 /// A segment id that no file and no state has ever had (PROTOCOL O6): orphans count too.
 fn next_id_of(env: &Environment, engine: &EngineState) -> Result<u64> {
-    let highest = env.storage.list()?.iter().filter_map(|name| id_of(name)).max();
+    // A name with a number that no store reaches is nobody's orphan.
+    let ids = env.storage.list()?.into_iter().filter_map(|name| id_of(&name));
+    let highest = ids.filter(|id| *id < COUNTER_MAX).max();
     let highest = highest.filter(|_| !armed(Defect::SegmentIdsUsedAgain));
     Ok(engine.next_segment.max(highest.map_or(0, |id| id + 1)))
 }
@@ -299,6 +308,9 @@ impl Opening {
                 0,
             )
         })?;
+        if let Some(what) = contradiction(state, &engine) {
+            return Err(Error::damage(what, env.storage.path_of("MANIFEST"), 0));
+        }
         let tree = RadixTree::new(&TreeOptions {
             frame_bytes: identity.shape.frame_bytes,
             store_tag: identity.store_tag(),
@@ -399,6 +411,10 @@ impl Opening {
             let what = "a record's epoch and position contradict each other";
             return Err(Error::damage(what, self.env.storage.path_of("log"), record.lsn));
         }
+        if record.epoch >= COUNTER_MAX || record.time_ms >= COUNTER_MAX {
+            let what = "a record's epoch or time is beyond what a store reaches";
+            return Err(Error::damage(what, self.env.storage.path_of("log"), record.lsn));
+        }
         for operation in record.ops() {
             let key = internal_key(operation.tree, operation.key);
             if let Change::Put { value, staging: Some(offset) } = operation.change
@@ -453,11 +469,18 @@ impl Opening {
 }
 
 /// Puts staged payloads back in order of their offsets; new offsets start beyond all of them (C3).
-fn restore_staging(engine: &EngineState, staged: BTreeMap<u64, (Staged, Vec<u8>)>) -> Result<Staging> {
+fn restore_staging(
+    env: &Environment,
+    engine: &EngineState,
+    staged: BTreeMap<u64, (Staged, Vec<u8>)>,
+) -> Result<Staging> {
     let staging = Staging::new(if armed(Defect::StagingStartsOver) { 0 } else { engine.staging_base });
     for (staged, value) in staged.into_values() {
-        staging.place(staged, &value).map_err(|full| {
-            Error::new(ErrorKind::Full, format!("the log's staged values do not fit: {full}"))
+        staging.place(staged, &value).map_err(|refusal| match refusal {
+            HeapError::OffsetTaken { .. } => {
+                Error::damage("two records stage their values in one place", env.storage.path_of("log"), 0)
+            }
+            full => Error::new(ErrorKind::Full, format!("the log's staged values do not fit: {full}")),
         })?;
     }
     Ok(staging)

@@ -330,7 +330,7 @@ impl Store {
         // The segment id only has to be new; no other memory is published with it.
         let id = writing.next_segment.fetch_add(1, Ordering::Relaxed);
         let storage = &*self.env.storage;
-        let mut segment = SegmentWriter::create(storage, id, self.identity.store_id, 0)?;
+        let mut segment = writing.sealing(SegmentWriter::create(storage, id, self.identity.store_id, 0))?;
         let record = RecordIn {
             key,
             value,
@@ -339,7 +339,7 @@ impl Store {
             death_ms: death,
         };
         let at = segment.append(&record)?;
-        segment.finish()?;
+        writing.sealing(segment.finish())?;
         reach(CrashPoint::DirectSegmentSealed);
         let summary = self.payloads.open(storage, id)?;
         self.payloads.await_claim(segment_meta(&summary));

@@ -54,6 +54,11 @@ impl IoFailure {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether it was a sync: what is durable is no longer known (PROTOCOL F1).
+    pub fn is_of_sync(&self) -> bool {
+        self.operation.starts_with("sync")
+    }
+
     /// Whether the file or directory was not there.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
