@@ -25,6 +25,8 @@ use treering_sim::disk::{Auditor, Event, View};
 
 /// Bytes in front of a log file's records.
 const LOG_HEADER: u64 = 4096;
+/// The unit of space in the frames file, in bytes.
+const EXTENT_UNIT: u64 = 4096;
 const STORE: &str = "STORE";
 const FRAMES: &str = "frames";
 const LOG: &str = "log-";
@@ -84,6 +86,13 @@ impl Audit {
         self.inner().violation.clone().map_or(Ok(()), Err)
     }
 
+    /// Bytes of the frames file that the newest state's extents take.
+    pub(crate) fn live_frame_bytes(&self) -> u64 {
+        let inner = self.inner();
+        let extents = inner.states.last().into_iter().flat_map(|state| state.extents.values().flatten());
+        extents.map(|extent| u64::from(extent.length).next_multiple_of(EXTENT_UNIT)).sum()
+    }
+
     /// A1: the log is durable up to `end`.
     pub(crate) fn check_log(&self, disk: &SimDisk, end: u64) -> Result<(), String> {
         let mut inner = self.inner();
@@ -140,7 +149,7 @@ impl Inner {
             for (frame, extent) in
                 state.extents.iter().flat_map(|(frame, all)| all.iter().map(move |e| (frame, e)))
             {
-                let end = extent.offset + u64::from(extent.length).next_multiple_of(4096);
+                let end = extent.offset + u64::from(extent.length).next_multiple_of(EXTENT_UNIT);
                 if bytes.start < end && extent.offset < bytes.end {
                     let (sequence, offset) = (state.sequence, extent.offset);
                     return Err(format!(

@@ -232,7 +232,7 @@ impl<'a> Round<'a> {
             self.say(|| format!("  recovered: step {step} of {steps}, {records} records"));
             self.model.settle(step, &seen, now)?;
             self.check_log().map_err(|why| format!("{why}, after recovery"))?;
-            check_space(&engine, &self.disk)?;
+            check_space(&engine, &self.disk, self.audit.live_frame_bytes())?;
             self.engine = Some(engine);
             return Ok(());
         }
@@ -309,6 +309,8 @@ impl<'a> Round<'a> {
                 let kind = match kind {
                     Trouble::InputOutput => FaultKind::InputOutput,
                     Trouble::NoSpace => FaultKind::NoSpace,
+                    Trouble::Interrupted => FaultKind::Interrupted,
+                    Trouble::ShortCount => FaultKind::ShortCount,
                     Trouble::FailedSync => FaultKind::FailedSync,
                 };
                 self.arm(kind, *after, *lasting);

@@ -83,8 +83,20 @@ pub(crate) enum Action {
 pub(crate) enum Trouble {
     InputOutput,
     NoSpace,
+    Interrupted,
+    ShortCount,
     FailedSync,
 }
+
+/// Troubles as they are drawn; a lack of space, which must not end the store, more often than others.
+const TROUBLES: [Trouble; 6] = [
+    Trouble::InputOutput,
+    Trouble::NoSpace,
+    Trouble::NoSpace,
+    Trouble::Interrupted,
+    Trouble::ShortCount,
+    Trouble::FailedSync,
+];
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +171,7 @@ fn how(random: &mut Random) -> How {
 /// What a round's actions are like.
 struct Swarm {
     weights: [u64; 13],
+    marathon: bool,
     keys: u64,
     long_keys: bool,
     sync_percent: u64,
@@ -175,12 +188,18 @@ impl Swarm {
         for weight in &mut weights[1..] {
             *weight *= [0, 1, 1, 1, 2, 5][random.index(6)];
         }
+        // A few long rounds do little but take cuts, so that the manifest grows until it is written anew.
+        let marathon = random.percent(2);
+        if marathon {
+            weights[8] = 60;
+        }
         // Most rounds have a disk that works; they see deaths only.
         if random.percent(75) {
             weights[12] = 0;
         }
         Swarm {
             weights,
+            marathon,
             keys: [3, 20, 60, 200][random.index(4)],
             long_keys: random.percent(30),
             sync_percent: [0, 10, 30, 100][random.index(4)],
@@ -192,7 +211,7 @@ impl Swarm {
     }
 
     fn generation(&mut self, random: &mut Random, actions_max: usize) -> Generation {
-        let count = 1 + random.index(actions_max);
+        let count = 1 + random.index(if self.marathon { 6 * actions_max } else { actions_max });
         let actions: Vec<Action> = (0..count).map(|_| self.action(random)).collect();
         let dies_in = if random.percent(15) {
             actions.len()
@@ -253,8 +272,7 @@ impl Swarm {
             10 => Action::Reopen,
             11 => Action::Wait(1 + random.below(3000)),
             _ => Action::Fault {
-                kind: [Trouble::InputOutput, Trouble::NoSpace, Trouble::NoSpace, Trouble::FailedSync]
-                    [random.index(4)],
+                kind: TROUBLES[random.index(TROUBLES.len())],
                 after: random.below(30),
                 lasting: random.percent(30),
             },

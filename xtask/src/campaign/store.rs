@@ -37,8 +37,16 @@ pub(crate) fn read(tree: &Tree, key: &[u8]) -> Result<Option<Seen>, Error> {
 }
 
 /// Checks, right after a writing open, that every file is known and every byte counted.
-pub(crate) fn check_space(engine: &Engine, disk: &SimDisk) -> Result<(), String> {
+pub(crate) fn check_space(engine: &Engine, disk: &SimDisk, live_frame_bytes: u64) -> Result<(), String> {
     let stats = engine.stats().map_err(|error| format!("statistics: {error}"))?;
+    let (frames, free) = (stats.frames_file_bytes, stats.frames_file_free_bytes);
+    let length = disk.open("frames", Access::Read).and_then(|file| file.len());
+    let length = length.map_err(|failure| failure.to_string())?;
+    if frames != length || live_frame_bytes + free != frames {
+        return Err(format!(
+            "of the {length} bytes of frames, extents take {live_frame_bytes} and {free} are free of {frames}"
+        ));
+    }
     let names = disk.list().map_err(|failure| failure.to_string())?;
     let count = |start: &str| names.iter().filter(|name| name.starts_with(start)).count() as u64;
     if count("segment-") != stats.segments {
