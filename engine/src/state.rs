@@ -13,8 +13,20 @@
 //! | 48 | u64 staging low-water mark: payloads staged before it are at rest |
 //! | 56 | u64 end of the log if the store was closed cleanly, else 0 |
 //!
-//! Valid if and only if it is 64 bytes long, of version 1, low-water ≤ `lsn0`, and the clean end is 0 or at
-//! or past `lsn0`. Its bytes are covered by the edit's checksum.
+//! Valid if and only if it is 64 bytes long, of version 1, low-water ≤ `lsn0`, the clean end is 0 or at
+//! or past `lsn0`, the root's number is below the next one, and every field is below [`COUNTER_MAX`]. Its bytes
+//! are covered by the edit's checksum. [`contradiction`] holds it against the rest of the manifest.
+
+use treering_compactor::manifest::State as ManifestState;
+
+/// No counter of a store (LSN, epoch, store time, frame, segment, offset) gets this far, so that nothing added
+/// to one overflows; one that claims to has been made up.
+pub(crate) const COUNTER_MAX: u64 = 1 << 62;
+/// Frame numbers are dense, since frames are never freed, so a map of n frames has no number beyond this much
+/// and [`NUMBERS_FOR_A_FRAME`] times n. The frame table takes memory by number.
+const NUMBERS_WITHOUT_A_FRAME: u64 = 1 << 16;
+/// See [`NUMBERS_WITHOUT_A_FRAME`].
+const NUMBERS_FOR_A_FRAME: u64 = 64;
 
 /// See the module's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +81,31 @@ impl EngineState {
             staging_base: next()?,
             clean_end: next().map(|end| (end != 0).then_some(end))?,
         };
-        let ordered = state.low_water <= state.lsn0 && state.clean_end.is_none_or(|end| end >= state.lsn0);
-        ordered.then_some(state)
+        let ordered = state.low_water <= state.lsn0
+            && state.clean_end.is_none_or(|end| end >= state.lsn0)
+            && (1..state.next_frame).contains(&state.root);
+        let counters = [state.lsn0, state.next_frame, state.next_segment, state.staging_base];
+        let bounded = counters.into_iter().chain(state.clean_end).all(|counter| counter < COUNTER_MAX);
+        (ordered && bounded).then_some(state)
     }
+}
+
+/// What the manifest says that cannot be true beside the engine's section of it.
+pub(crate) fn contradiction(manifest: &ManifestState, engine: &EngineState) -> Option<&'static str> {
+    let counters = [manifest.sequence, manifest.epoch, manifest.clock_ms];
+    let mut ids = manifest.segments.keys();
+    if counters.iter().any(|counter| *counter >= COUNTER_MAX) || ids.any(|id| *id >= COUNTER_MAX) {
+        return Some("a counter of the newest edit is beyond what a store reaches");
+    }
+    let frames = manifest.extents.len() as u64;
+    if engine.next_frame > NUMBERS_WITHOUT_A_FRAME + NUMBERS_FOR_A_FRAME * frames {
+        return Some("the next frame's number is beyond what the frame map accounts for");
+    }
+    let mut numbers = manifest.extents.keys();
+    if numbers.any(|number| !(1..engine.next_frame).contains(number)) {
+        return Some("the frame map holds a number that no frame was given");
+    }
+    None
 }
 
 #[cfg(test)]
@@ -93,5 +127,40 @@ mod tests {
         assert_eq!(EngineState::decode(&EngineState { low_water: 8193, ..state }.encode()), None);
         assert_eq!(EngineState::decode(&EngineState { clean_end: Some(1), ..state }.encode()), None);
         assert_eq!(EngineState::decode(&state.encode()[..63]), None);
+        for wrong in [
+            EngineState { root: 0, ..state },
+            EngineState { root: 7, ..state },
+            EngineState { next_frame: u64::MAX, ..state },
+            EngineState { next_segment: COUNTER_MAX, ..state },
+            EngineState { staging_base: u64::MAX, ..state },
+            EngineState { clean_end: Some(u64::MAX), ..state },
+        ] {
+            assert_eq!(EngineState::decode(&wrong.encode()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_that_no_store_reaches_contradicts_its_engine_section() {
+        let engine = EngineState {
+            low_water: 4096,
+            lsn0: 4096,
+            root: 1,
+            next_frame: 3,
+            next_segment: 1,
+            staging_base: 0,
+            clean_end: None,
+        };
+        let sound = ManifestState { extents: [(1, Vec::new()), (2, Vec::new())].into(), ..ManifestState::default() };
+        assert_eq!(contradiction(&sound, &engine), None);
+        for wrong in [
+            ManifestState { epoch: u64::MAX, ..sound.clone() },
+            ManifestState { clock_ms: COUNTER_MAX, ..sound.clone() },
+            ManifestState { extents: [(3, Vec::new())].into(), ..sound.clone() },
+            ManifestState { extents: [(0, Vec::new())].into(), ..sound.clone() },
+        ] {
+            assert!(contradiction(&wrong, &engine).is_some(), "{wrong:?}");
+        }
+        let sparse = EngineState { next_frame: 1 << 40, ..engine };
+        assert!(contradiction(&sound, &sparse).is_some());
     }
 }

@@ -196,6 +196,10 @@ impl<'f> Walk<'f> {
         let next = self.files.iter().find(|log| log.header.incarnation > incarnation);
         let base = files.first().map_or(0, |log| log.header.incarnation_base);
         self.enter(base);
+        if files.first().is_some_and(|log| log.header.first_lsn > self.recovered.end_lsn) {
+            let path = self.storage.path_of(&log_name(self.recovered.end_lsn));
+            return Err(Damage::new("a log file is missing", path, 0).into());
+        }
         let ring = self.ring.filter(|ring| {
             next.is_none() && ring.header.incarnation == incarnation && ring.header.base == base
         });

@@ -36,6 +36,35 @@ impl<'f> LogSource<'f> {
         self.end
     }
 
+    /// The next stretch at or after `at` whose bytes are in the files: where it starts, not before `at`, and
+    /// where it ends. What a header claims beyond its file's end reads as zeros, and is nowhere looked for (J14).
+    pub(super) fn present(&self, at: Lsn) -> Option<(Lsn, Lsn)> {
+        let end_of = |log: &LogFile| {
+            let present = log.file_bytes.saturating_sub(BLOCK).min(log.header.segment_bytes);
+            log.header.first_lsn + present
+        };
+        let mut files = self.files.iter().skip_while(|log| end_of(log) <= at);
+        let first = files.next()?;
+        let (start, mut end) = (first.header.first_lsn.max(at), end_of(first));
+        for log in files {
+            if log.header.first_lsn != end {
+                break;
+            }
+            end = end_of(log);
+        }
+        Some((start, end))
+    }
+
+    /// Bytes in the files at `at` and after it.
+    pub(super) fn present_after(&self, mut at: Lsn) -> u64 {
+        let mut bytes = 0;
+        while let Some((start, end)) = self.present(at) {
+            bytes += end - start;
+            at = end;
+        }
+        bytes
+    }
+
     /// `len` bytes at `at`, if the files reach that far.
     pub(super) fn bytes(&mut self, at: Lsn, len: usize) -> Result<Option<&[u8]>, IoFailure> {
         if at < self.start || at > self.end || self.end - at < len as u64 {
@@ -75,7 +104,10 @@ impl<'f> LogSource<'f> {
     /// The bytes of the record that may start at `at`, whole by its own length, unchecked otherwise.
     pub(super) fn candidate(&mut self, at: Lsn) -> Result<Option<&[u8]>, IoFailure> {
         let Some(header) = self.header(at)? else { return Ok(None) };
-        self.bytes(at, header.length as usize)
+        // Only what is there is read, however long the record says it is (J14).
+        let whole =
+            self.present(at).is_some_and(|(start, end)| start == at && end - at >= u64::from(header.length));
+        if whole { self.bytes(at, header.length as usize) } else { Ok(None) }
     }
 
     /// A header at `at` that names this address, whether or not the record is whole.
@@ -140,6 +172,10 @@ impl<'f> Source<'f> {
             return nothing;
         }
         match examine(&self.scratch, at, self.salt, self.incarnation) {
+            // Appends stay below the end of files made ready (J8), so such a file was there.
+            Ok(end) if end > self.log.end() => {
+                Found { here: Here::Malformed, what: "the log file that this record of the ring belongs in is missing" }
+            }
             Ok(_) => Found { here: Here::Ring, what: "" },
             Err(Reject::Malformed(what)) => Found { here: Here::Malformed, what },
             Err(Reject::Invalid) => nothing,

@@ -7,7 +7,7 @@ use treering_segment::error::IoFailure;
 
 use super::source::Source;
 use super::verdict::Here;
-use crate::record::{ALIGNMENT, Lsn, MAGIC, Marks, RawHeader};
+use crate::record::{ALIGNMENT, HEADER_BYTES, Lsn, MAGIC, Marks, RawHeader};
 
 /// Bytes examined in one piece.
 const PIECE: usize = 1 << 16;
@@ -36,7 +36,7 @@ impl Survey {
 /// Examines everything beyond `end`, where no valid record starts.
 pub(super) fn survey(source: &mut Source<'_>, end: Lsn) -> Result<Survey, IoFailure> {
     let mut survey = Survey { traces: source.log.header(end)?.is_some(), ..Survey::default() };
-    let mut budget = 4 * (source.log.end().saturating_sub(end) + PIECE as u64);
+    let mut budget = 4 * (source.log.present_after(end) + PIECE as u64);
     survey_log(source, end, &mut survey, &mut budget)?;
     if let Some(ring) = source.ring {
         let mut budget = 4 * (ring.capacity() as u64 + PIECE as u64);
@@ -67,11 +67,13 @@ fn survey_log(
     let mut at = end + ALIGNMENT;
     while let Some(next) = next_header(source, at)? {
         let Some(header) = source.log.header(next)? else { break };
-        if *budget < u64::from(header.length) {
+        // What it costs to look at it: its length, as far as there are bytes.
+        let cost = u64::from(header.length).min(source.log.present_after(next));
+        if *budget < cost {
             survey.overrun = true;
             break;
         }
-        *budget -= u64::from(header.length).min(source.log.end() - next);
+        *budget -= cost;
         survey.traces = true;
         at = next + ALIGNMENT;
         if source.look(next)?.here == Here::Log
@@ -88,7 +90,11 @@ fn survey_log(
 fn next_header(source: &mut Source<'_>, mut at: Lsn) -> Result<Option<Lsn>, IoFailure> {
     let magic = MAGIC.to_le_bytes();
     loop {
-        let left = source.log.end().saturating_sub(at);
+        let Some((start, end)) = source.log.present(at) else { return Ok(None) };
+        // A stretch starts with a file, at a multiple of the alignment.
+        at = start;
+        // A header that a file's end cuts goes on in zeros.
+        let left = (end - at).saturating_add(HEADER_BYTES as u64).min(source.log.end() - at);
         // A header's bytes more, so that one that starts in the piece is seen whole.
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE + 40);
         let Some(bytes) = source.log.bytes(at, len)? else { return Ok(None) };
@@ -100,9 +106,6 @@ fn next_header(source: &mut Source<'_>, mut at: Lsn) -> Result<Option<Lsn>, IoFa
             }
             place += 8;
         }
-        if len <= PIECE {
-            return Ok(None);
-        }
-        at += PIECE as u64;
+        at += PIECE.min(usize::try_from(end - at).unwrap_or(PIECE)).next_multiple_of(8) as u64;
     }
 }
