@@ -7,7 +7,7 @@
 //! - [`workload`]: operations drawn from a seed.
 //! - [`time`]: a clock that tests move, and entropy from a seed.
 //!
-//! It is not the campaigns: those drive the engine, and live with it.
+//! It is not the campaigns: those drive the engine, and live in `xtask`.
 
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ struct Edges {
 const ANY: &[&str] = &["*"];
 
 /// Complete: a package that is not here may not exist, an edge that is not here may not either.
-/// `sim` reaches the engine through the engine's tests, where the campaigns live.
+/// `sim` knows no engine: the campaigns, which drive one, live in `xtask`.
 const TABLE: &[Edges] = &[
     Edges { package: "treering-segment", may_use: &[], tests_may_use: &[], published: true },
     Edges { package: "treering-ring", may_use: &[], tests_may_use: &[], published: true },
