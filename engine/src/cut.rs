@@ -148,12 +148,7 @@ impl Store {
             engine: Some(state.encode().into()),
             ..Edit::default()
         };
-        if armed(Defect::SegmentUnlinkedBeforeEdit) {
-            self.unlink(&dead)?;
-        }
-        if armed(Defect::LogReleasedBeforeEdit) {
-            writing.journal.drop_below(state.low_water)?;
-        }
+        self.release_too_early(writing, &dead, state)?;
         let replaced: Vec<Space> = written.iter().filter_map(|(frame, _)| side.space_of(*frame)).collect();
         let sequence = match side.manifest.append(&edit) {
             Ok(sequence) => sequence,
@@ -353,6 +348,17 @@ impl Store {
         let unlinked = if armed(Defect::SegmentUnlinkedBeforeEdit) { Ok(()) } else { self.unlink(dead) };
         writing.journal.drop_below(state.low_water)?;
         trimmed.and(unlinked)
+    }
+
+    /// What two seeded defects do before the edit: the last part of step 8.
+    fn release_too_early(&self, writing: &Writing, dead: &[SegmentMeta], state: EngineState) -> Result<()> {
+        if armed(Defect::SegmentUnlinkedBeforeEdit) {
+            self.unlink(dead)?;
+        }
+        if armed(Defect::LogReleasedBeforeEdit) {
+            writing.journal.drop_below(state.low_water)?;
+        }
+        Ok(())
     }
 
     /// Removes the files of segments in which nothing lives, all that it can; the first failure.

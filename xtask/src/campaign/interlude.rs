@@ -116,7 +116,12 @@ impl Storage for Stage {
         self.disk.sync_directory()
     }
 
-    fn lock(&self, name: &str, kind: LockKind, patience: Duration) -> Result<Box<dyn StorageLock>, LockError> {
+    fn lock(
+        &self,
+        name: &str,
+        kind: LockKind,
+        patience: Duration,
+    ) -> Result<Box<dyn StorageLock>, LockError> {
         self.disk.lock(name, kind, patience)
     }
 

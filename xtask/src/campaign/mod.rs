@@ -4,6 +4,7 @@
 //! - [`script`]: what happens, as data drawn from a seed.
 //! - [`model`]: what the store must hold then.
 //! - [`round`]: performs a script on both.
+//! - [`interlude`]: writers in the middle of a cut.
 //! - [`audit`]: order assertions on every operation of the disk.
 //! - [`store`]: what a store shows, and whether its files add up.
 //! - [`defects`]: proves with the store's seeded defects that the campaign sees.
@@ -13,6 +14,7 @@
 
 mod audit;
 pub(crate) mod defects;
+mod interlude;
 mod model;
 mod round;
 mod script;

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use treering::segment::storage::Environment;
+use treering::segment::storage::{Environment, Storage};
 use treering::{Condition, Durability, Engine, Error, ErrorKind, Options, Tree, WriteOptions, verify_in};
 use treering_sim::{Fault, FaultKind, SimClock, SimDisk, environment};
 
+mod amid;
+
 use super::audit::Audit;
+use super::interlude::{Interlude, Stage};
 use super::model::{Change, Entry, Model, Now, Place, Snapshot};
 use super::script::{Action, Death, Generation, How, Part, Require, Script, TreeNumber, Trouble};
 use super::store::{check_space, snapshot, tree_name};
@@ -69,10 +72,13 @@ struct Round<'a> {
     script: &'a Script,
     disk: SimDisk,
     audit: Arc<Audit>,
+    interlude: Interlude,
     clock: SimClock,
     model: Model,
     engine: Option<Engine>,
     faulty: bool,
+    /// Whether the disk may be full.
+    full: bool,
     report: RoundReport,
     trace: Option<&'a mut Vec<String>>,
 }
@@ -87,7 +93,9 @@ impl<'a> Round<'a> {
             clock: SimClock::new(START_MS),
             model: Model::new(),
             engine: None,
+            interlude: Interlude::default(),
             faulty: false,
+            full: false,
             report: RoundReport::default(),
             trace,
         }
@@ -100,7 +108,9 @@ impl<'a> Round<'a> {
     }
 
     fn environment(&self) -> Environment {
-        environment(&self.disk, &self.clock, self.script.seed)
+        let stage =
+            Stage { disk: self.disk.clone(), interlude: self.interlude.clone(), maps: self.script.maps };
+        Environment { storage: Arc::new(stage), ..environment(&self.disk, &self.clock, self.script.seed) }
     }
 
     fn options(&self) -> Options {
@@ -186,7 +196,8 @@ impl<'a> Round<'a> {
         }
         self.disk = next;
         self.audit = Audit::watch(&self.disk, LOG_BYTES);
-        self.faulty = false;
+        self.disk.set_capacity(u64::MAX);
+        (self.faulty, self.full) = (false, false);
     }
 
     /// Opens the store for writing, dying on the way as often as `nested` has it, and settles on what it shows.
@@ -295,6 +306,10 @@ impl<'a> Round<'a> {
                 let outcome = self.engine()?.checkpoint().map(drop);
                 self.durably(outcome)
             }
+            Action::CheckpointAmid { after, parts, together, sync } => {
+                self.checkpoint_amid(*after, parts, *together, *sync)
+            }
+            Action::Space(left) => self.space(*left),
             Action::Flush => {
                 let outcome = self.engine()?.flush();
                 self.durably(outcome)
@@ -475,6 +490,23 @@ impl<'a> Round<'a> {
         }
     }
 
+    fn change(&self, part: &Part) -> Change {
+        let place = (part.tree, part.key.clone());
+        match part.value {
+            Some(value) => Change::Put(place, self.entry(value.expand(), part.ttl_ms)),
+            None => Change::Delete(place),
+        }
+    }
+
+    /// Leaves `left` bytes of the disk, or gives it all the space that it wants.
+    fn space(&mut self, left: Option<u64>) -> Result<Life, String> {
+        let Ok(space) = self.disk.space() else { return Ok(Life::Died) };
+        let capacity = left.map_or(u64::MAX, |left| space.total - space.available + left);
+        self.disk.set_capacity(capacity);
+        self.full = left.is_some();
+        Ok(Life::GoesOn)
+    }
+
     /// Whether an error of the store may be: the disk has failed, or is full.
     fn failed(&mut self, error: &Error) -> Result<Life, String> {
         if self.disk.is_dead() {
@@ -487,6 +519,11 @@ impl<'a> Round<'a> {
                 Ok(if ended || self.disk.is_dead() { Life::GaveUp } else { Life::GoesOn })
             }
             ErrorKind::Poisoned if self.faulty => Ok(Life::GaveUp),
+            ErrorKind::Full if self.full => match self.engine()?.flush() {
+                Err(error) if !self.disk.is_dead() => Err(format!("on a full disk, a flush: {error}")),
+                _ if self.disk.is_dead() => Ok(Life::Died),
+                _ => Ok(Life::GoesOn),
+            },
             _ => Err(format!("unexpected error: {error}")),
         }
     }
@@ -576,8 +613,9 @@ impl<'a> Round<'a> {
         if let Err(error) = closed {
             return if self.disk.is_dead() {
                 Ok(Life::Died)
-            } else if self.faulty
-                && matches!(error.kind(), ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned)
+            } else if self.full && error.kind() == ErrorKind::Full
+                || self.faulty
+                    && matches!(error.kind(), ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned)
             {
                 Ok(Life::GaveUp)
             } else {
@@ -601,7 +639,10 @@ impl<'a> Round<'a> {
                 }
             }
             Err(_) if self.disk.is_dead() => Ok(Life::Died),
-            Err(error) if self.faulty && matches!(error.kind(), ErrorKind::Io | ErrorKind::Full) => {
+            Err(error)
+                if self.faulty && error.kind() == ErrorKind::Io
+                    || (self.faulty || self.full) && error.kind() == ErrorKind::Full =>
+            {
                 Ok(Life::GaveUp)
             }
             Err(error) => Err(format!("reopening: {error}")),

@@ -67,6 +67,16 @@ pub(crate) enum Action {
     DropTree(TreeNumber),
     Step(u8),
     Checkpoint,
+    /// A checkpoint in the middle of which, before the `after`-th operation on its files, others write: one by
+    /// one, or as one batch.
+    CheckpointAmid {
+        after: u64,
+        parts: Vec<Part>,
+        together: bool,
+        sync: bool,
+    },
+    /// The disk gets full: there are so many bytes left; or there is space again.
+    Space(Option<u64>),
     Flush,
     Reopen,
     Wait(u64),
@@ -136,6 +146,8 @@ pub(crate) struct Script {
     pub(crate) staging_limit: u64,
     pub(crate) inline_limit: usize,
     pub(crate) sync_by_default: bool,
+    /// Whether the file system can map files.
+    pub(crate) maps: bool,
     /// A death during the very creation of the store.
     pub(crate) creation: Option<Death>,
     pub(crate) generations: Vec<Generation>,
@@ -157,10 +169,20 @@ impl Script {
         let staging_limit = [4 << 10, 16 << 10, 64 << 10][random.index(3)];
         let inline_limit = [16, 128, 512][random.index(3)];
         let sync_by_default = random.percent(25);
+        let maps = random.percent(92);
         let creation = random.percent(15).then(|| Death { after: random.below(40), how: how(&mut random) });
         let generations = 1 + random.index(size.generations_max);
         let generations = (0..generations).map(|_| swarm.generation(&mut random, size.actions_max)).collect();
-        Script { seed, log_cap_bytes, staging_limit, inline_limit, sync_by_default, creation, generations }
+        Script {
+            seed,
+            log_cap_bytes,
+            staging_limit,
+            inline_limit,
+            sync_by_default,
+            maps,
+            creation,
+            generations,
+        }
     }
 }
 
@@ -170,7 +192,7 @@ fn how(random: &mut Random) -> How {
 
 /// What a round's actions are like.
 struct Swarm {
-    weights: [u64; 13],
+    weights: [u64; 14],
     marathon: bool,
     keys: u64,
     long_keys: bool,
@@ -183,7 +205,7 @@ struct Swarm {
 
 impl Swarm {
     fn draw(random: &mut Random) -> Swarm {
-        let usual: [u64; 13] = [50, 14, 10, 6, 1, 1, 1, 8, 4, 4, 1, 3, 1];
+        let usual: [u64; 14] = [50, 14, 10, 6, 1, 1, 1, 8, 4, 4, 1, 3, 1, 2];
         let mut weights = usual;
         for weight in &mut weights[1..] {
             *weight *= [0, 1, 1, 1, 2, 5][random.index(6)];
@@ -196,6 +218,9 @@ impl Swarm {
         // Most rounds have a disk that works; they see deaths only.
         if random.percent(75) {
             weights[12] = 0;
+        }
+        if random.percent(80) {
+            weights[13] = 0;
         }
         Swarm {
             weights,
@@ -220,6 +245,7 @@ impl Swarm {
                 matches!(
                     action,
                     Action::Checkpoint
+                        | Action::CheckpointAmid { .. }
                         | Action::Reopen
                         | Action::Flush
                         | Action::Step(_)
@@ -267,10 +293,12 @@ impl Swarm {
             5 => Action::CreateTree(self.tree(random)),
             6 => Action::DropTree(self.tree(random)),
             7 => Action::Step(1 + u8::try_from(random.below(4)).unwrap_or(0)),
+            8 if random.percent(60) => self.checkpoint_amid(random),
             8 => Action::Checkpoint,
             9 => Action::Flush,
             10 => Action::Reopen,
             11 => Action::Wait(1 + random.below(3000)),
+            13 => Action::Space(random.percent(60).then(|| random.below(40 << 10))),
             _ => Action::Fault {
                 kind: TROUBLES[random.index(TROUBLES.len())],
                 after: random.below(30),
@@ -289,6 +317,19 @@ impl Swarm {
             })
             .collect();
         Action::Batch { parts, sync: random.percent(self.sync_percent) }
+    }
+
+    fn checkpoint_amid(&mut self, random: &mut Random) -> Action {
+        let parts = (0..1 + random.index(4))
+            .map(|_| {
+                let bytes_max = [8, 130, 700, 2200][random.index(4)];
+                let bytes = random.index(bytes_max);
+                let value = random.percent(75).then(|| Value { seed: random.next_u64(), bytes });
+                Part { tree: self.tree(random), key: self.key(random), value, ttl_ms: None }
+            })
+            .collect();
+        let together = random.percent(20);
+        Action::CheckpointAmid { after: random.below(20), parts, together, sync: random.percent(30) }
     }
 
     fn put(&mut self, random: &mut Random) -> Part {
@@ -393,6 +434,13 @@ impl fmt::Display for Action {
             Action::DropTree(tree) => write!(f, "drop tree {tree}"),
             Action::Step(count) => write!(f, "step {count} times"),
             Action::Checkpoint => f.write_str("checkpoint"),
+            Action::CheckpointAmid { after, parts, together, sync } => {
+                let how = if *together { " in one batch" } else { "" };
+                write!(f, "checkpoint, and before its operation +{after}{how}{}", durability(*sync))?;
+                parts.iter().try_for_each(|part| write!(f, "; {part}"))
+            }
+            Action::Space(Some(left)) => write!(f, "the disk has {left} bytes left"),
+            Action::Space(None) => f.write_str("the disk has space again"),
             Action::Flush => f.write_str("flush"),
             Action::Reopen => f.write_str("close and reopen"),
             Action::Wait(ms) => write!(f, "wait {ms} ms"),

@@ -92,12 +92,14 @@ impl Best {
 
     fn simplify_action(&mut self, life: usize, action: usize) {
         let parts = match &self.script.generations[life].actions[action] {
-            Action::Batch { parts, .. } => parts.len(),
+            Action::Batch { parts, .. } | Action::CheckpointAmid { parts, .. } => parts.len(),
             _ => 0,
         };
         for part in (0..parts).rev() {
             self.try_out(|script| {
-                if let Action::Batch { parts, .. } = &mut script.generations[life].actions[action] {
+                if let Action::Batch { parts, .. } | Action::CheckpointAmid { parts, .. } =
+                    &mut script.generations[life].actions[action]
+                {
                     parts.remove(part);
                 }
             });
