@@ -173,9 +173,10 @@ impl<'f> Source<'f> {
         }
         match examine(&self.scratch, at, self.salt, self.incarnation) {
             // Appends stay below the end of files made ready (J8), so such a file was there.
-            Ok(end) if end > self.log.end() => {
-                Found { here: Here::Malformed, what: "the log file that this record of the ring belongs in is missing" }
-            }
+            Ok(end) if end > self.log.end() => Found {
+                here: Here::Malformed,
+                what: "the log file that this record of the ring belongs in is missing",
+            },
             Ok(_) => Found { here: Here::Ring, what: "" },
             Err(Reject::Malformed(what)) => Found { here: Here::Malformed, what },
             Err(Reject::Invalid) => nothing,

@@ -6,5 +6,6 @@
 mod fixture;
 mod group;
 mod incarnations;
+mod missing;
 mod storage_faults;
 mod tails;
