@@ -27,12 +27,12 @@ const HOSTILE_STEPS_MAX: usize = 2000;
 /// Operations that build a frame.
 const OPERATIONS_MAX: usize = 200;
 
-const SALT: [u8; 16] = *b"a store's own id";
-const ID: FrameId = FrameId { number: 7, store_tag: 0x7ee0 };
-const EPOCH: u64 = 3;
+pub(crate) const SALT: [u8; 16] = *b"a store's own id";
+pub(crate) const ID: FrameId = FrameId { number: 7, store_tag: 0x7ee0 };
+pub(crate) const EPOCH: u64 = 3;
 
 /// Keys that the target put in and their versions.
-type Model = BTreeMap<Vec<u8>, u64>;
+pub(crate) type Model = BTreeMap<Vec<u8>, u64>;
 
 /// Feeds one frame, made as the input says.
 pub fn frame_verify(bytes: &[u8]) {
@@ -44,7 +44,7 @@ pub fn frame_verify(bytes: &[u8]) {
     }
 }
 
-fn cleared(input: &mut Input<'_>) -> Vec<AtomicU64> {
+pub(crate) fn cleared(input: &mut Input<'_>) -> Vec<AtomicU64> {
     let frame_bytes = FRAME_BYTES[input.below(FRAME_BYTES.len())];
     (0..frame_bytes / 8).map(|_| AtomicU64::new(0)).collect()
 }
@@ -131,7 +131,7 @@ fn hostile_image(input: &mut Input<'_>) {
 }
 
 /// Applies the input's operations to a frame and returns what it must hold then.
-fn build(input: &mut Input<'_>, frame: &mut BlobFrame<'_>) -> Model {
+pub(crate) fn build(input: &mut Input<'_>, frame: &mut BlobFrame<'_>) -> Model {
     let mut model = Model::new();
     let mut scratch = Scratch::default();
     let frame_bytes = frame.frame_bytes();
@@ -203,7 +203,7 @@ fn split(frame: &mut BlobFrame<'_>, scratch: &mut Scratch, model: &mut Model) {
 }
 
 /// A key: often of few letters, so that keys share prefixes, sometimes of any bytes, sometimes the longest.
-fn key(input: &mut Input<'_>, frame_bytes: usize) -> Vec<u8> {
+pub(crate) fn key(input: &mut Input<'_>, frame_bytes: usize) -> Vec<u8> {
     let shape = input.byte();
     let length = match shape % 16 {
         0 => key_bytes_max(frame_bytes),
@@ -220,7 +220,7 @@ fn key(input: &mut Input<'_>, frame_bytes: usize) -> Vec<u8> {
 }
 
 /// Holds a frame against the model of what was put into it.
-fn agrees(frame: BlobFrameRef<'_>, model: &Model) {
+pub(crate) fn agrees(frame: BlobFrameRef<'_>, model: &Model) {
     let report = verify(frame).expect("a frame that we built is sound");
     assert_eq!(report.leaves, model.len());
     assert_eq!(frame.live_leaves(), model.len());
@@ -236,7 +236,7 @@ fn agrees(frame: BlobFrameRef<'_>, model: &Model) {
 }
 
 /// Reads a frame in every way, and changes it if `verify` accepts it.
-fn exercise(words: &[AtomicU64], probe: &mut Input<'_>) {
+pub(crate) fn exercise(words: &[AtomicU64], probe: &mut Input<'_>) {
     let frame = BlobFrameRef::attach(words);
     let verdict = verify(frame);
     let _ = (frame.number(), frame.epoch(), frame.live_leaves(), frame.used_bytes(), frame.dead_bytes());

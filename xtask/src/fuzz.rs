@@ -12,10 +12,21 @@ use std::process::Command;
 use crate::context::{Context, Outcome, answers};
 
 /// Seconds that each target gets in a smoke run.
-pub(crate) const SMOKE_SECONDS: u64 = 20;
+pub(crate) const SMOKE_SECONDS: u64 = 6;
 
 /// The fuzz targets: binaries of `treering-fuzz`.
-pub(crate) const TARGETS: &[&str] = &["frame_verify", "record_decode"];
+pub(crate) const TARGETS: &[&str] = &[
+    "frame_verify",
+    "frame_image",
+    "frame_operations",
+    "record_decode",
+    "log_headers",
+    "log_directory",
+    "manifest_load",
+    "segment_read",
+    "store_open",
+    "crash_histories",
+];
 
 /// Megabytes that a target may hold: an unbounded allocation on hostile bytes is a finding.
 const MEMORY_MAX_MB: u64 = 1024;

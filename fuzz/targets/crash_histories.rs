@@ -1,0 +1,4 @@
+//! The libFuzzer binary of [`treering_fuzz::crash_histories`]; the target itself is that function.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| treering_fuzz::crash_histories(bytes));
