@@ -8,8 +8,10 @@
 //! 4. Frames and payload segments of E, each checked.
 //! 5. The log from the low-water mark: records stamped after E are applied, older ones only put their
 //!    staged payload back.
-//! 6. A writing open makes durable what it relied on and starts a new incarnation (PROTOCOL O2, O3), then
-//!    removes orphans.
+//! 6. A writing open cuts off what is torn, makes durable what it relied on and starts a new incarnation
+//!    (PROTOCOL O2, O3), then removes orphans.
+//!
+//! So an open that is refused for damage has changed no byte.
 //!
 //! A read-only open stops after step 5 and has changed no byte.
 //!
@@ -86,13 +88,7 @@ impl Store {
         let lock = env.storage.lock(LOCK_FILE, kind, options.lock_patience)?;
         let identity = find_or_create(&env, &options)?;
         options.agree_with(&identity.shape)?;
-        let mode = if options.read_only { ManifestMode::ReadOnly } else { ManifestMode::Writing };
-        let (manifest, state) = Manifest::load(&env.storage, identity.store_id, mode)?;
-        if !options.read_only && state.epoch < FIRST_EPOCH {
-            // Whoever created the store may have been killed before `STORE` was durable; the first cut is
-            // after this, so any store with a cut has it (PROTOCOL O3).
-            identity.write(&env, false)?;
-        }
+        let (_, state) = Manifest::load(&env.storage, identity.store_id, ManifestMode::ReadOnly)?;
         let mut opening = Opening::from_state(env, identity, options, &state)?;
         opening.load_frames(&state)?;
         opening.load_segments(&state)?;
@@ -124,19 +120,7 @@ impl Store {
             None
         } else {
             reach(CrashPoint::LogReplayed);
-            let journal = Journal::start(&env, &journal_options(&identity, &options), recovered)?;
-            journal.set_durable_edit(state.sequence);
-            let file = env.storage.open(FRAMES_FILE, Access::ReadWrite)?;
-            let extents = Extents::over(file, state.extents.values().flatten())?;
-            let next_segment = next_id_of(&env, &engine)?;
-            let side = CutSide {
-                manifest,
-                extents,
-                state: engine,
-                replaced: Vec::new(),
-                totals: CutTotals::default(),
-            };
-            Some(Writing { journal, cut: Mutex::new(side), next_segment: AtomicU64::new(next_segment) })
+            Some(begin_writing(&env, &identity, &options, &state, engine, recovered)?)
         };
         report.elapsed = Duration::from_millis(env.clock.boot_ms().saturating_sub(begun_ms));
         let store = Self {
@@ -175,6 +159,32 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Step 6, but for the orphans. Nothing was written before it.
+fn begin_writing(
+    env: &Environment,
+    identity: &Identity,
+    options: &Options,
+    state: &ManifestState,
+    engine: EngineState,
+    recovered: Recovered,
+) -> Result<Writing> {
+    let file = env.storage.open(FRAMES_FILE, Access::ReadWrite)?;
+    let extents = Extents::over(file, state.extents.values().flatten())?;
+    if state.epoch < FIRST_EPOCH {
+        // Whoever created the store may have been killed before `STORE` was durable; the first cut is
+        // after this, so any store with a cut has it (PROTOCOL O3).
+        identity.write(env, false)?;
+    }
+    // A torn tail is cut off here and not before: what frames and log contradict is left as it is.
+    let (manifest, _) = Manifest::load(&env.storage, identity.store_id, ManifestMode::Writing)?;
+    let next_segment = AtomicU64::new(next_id_of(env, &engine)?);
+    let journal = Journal::start(env, &journal_options(identity, options), recovered)?;
+    journal.set_durable_edit(state.sequence);
+    let side =
+        CutSide { manifest, extents, state: engine, replaced: Vec::new(), totals: CutTotals::default() };
+    Ok(Writing { journal, cut: Mutex::new(side), next_segment })
 }
 
 /// The journal's part of the options.

@@ -19,7 +19,9 @@ use std::sync::atomic::AtomicU64;
 use treering_blobframe::{
     BlobFrameRef, Direction, ImageExpect, STAGING, decode_image, verify as verify_frame,
 };
-use treering_compactor::manifest::{Extent, Manifest, Mode as ManifestMode, State as ManifestState};
+use treering_compactor::manifest::{
+    Extent, MANIFEST, Manifest, Mode as ManifestMode, State as ManifestState, Tail,
+};
 use treering_journal::{Mode as LogMode, RecoverFrom, recover as recover_log};
 use treering_segment::clock::{OsEntropy, SystemClock};
 use treering_segment::file::FileStorage;
@@ -118,6 +120,7 @@ pub fn verify_in(environment: Environment, options: Options) -> Result<VerifyRep
             let _lock = environment.storage.lock(LOCK_FILE, LockKind::Shared, options.lock_patience)?;
             let mut check = Check::new(&environment, &options);
             check.files();
+            check.note_torn_manifest();
             check.note_error(&error, "the store as a whole: it does not open");
             Ok(check.report)
         }
@@ -130,11 +133,13 @@ struct Check<'a> {
     env: &'a Environment,
     options: &'a Options,
     report: VerifyReport,
+    /// Where the manifest's last edit ends, if what follows is no edit.
+    manifest_torn_at: Option<u64>,
 }
 
 impl<'a> Check<'a> {
     fn new(env: &'a Environment, options: &'a Options) -> Self {
-        Self { env, options, report: VerifyReport::default() }
+        Self { env, options, report: VerifyReport::default(), manifest_torn_at: None }
     }
 
     /// Notes damage, once for each place.
@@ -160,6 +165,14 @@ impl<'a> Check<'a> {
 
     fn noted<T>(&mut self, outcome: Result<T>, covers: &str) -> Option<T> {
         outcome.inspect_err(|error| self.note_error(error, covers)).ok()
+    }
+
+    /// A torn tail of the manifest is no damage by itself; where the store does not open, it may be the cause.
+    fn note_torn_manifest(&mut self) {
+        let Some(offset) = self.manifest_torn_at else { return };
+        let file = self.env.storage.path_of(MANIFEST);
+        let what = "the last edit is torn, and what lies before it does not fit the other files".to_string();
+        self.note(FoundDamage { file, offset, what, covers: "what the newest cut changed".to_string() });
     }
 
     /// Step 2: every file by itself.
@@ -200,6 +213,7 @@ impl<'a> Check<'a> {
         let report = Manifest::verify(storage.as_ref(), identity.store_id).map_err(Error::from);
         let report = self.noted(report, "which frames and segments make up the store")?;
         self.report.live_bytes += report.valid_bytes;
+        self.manifest_torn_at = (report.tail != Tail::Clean).then_some(report.valid_bytes);
         let loaded = Manifest::load(&self.env.storage, identity.store_id, ManifestMode::ReadOnly);
         self.noted(loaded.map_err(Error::from), "which frames and segments make up the store")
             .map(|(_, state)| state)
