@@ -13,6 +13,7 @@ mod format;
 mod fuzz;
 mod loom;
 mod sim;
+mod sweep;
 mod test;
 mod tidy;
 
@@ -53,6 +54,8 @@ enum Verb {
         /// Only this package.
         package: Option<String>,
     },
+    /// Damages every byte and sector of a small store, and lets every operation fail.
+    Sweep(sweep::Arguments),
     /// Runs the fuzz targets under libFuzzer.
     Fuzz {
         /// Seconds for each target.
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Clippy => clippy::run(&context),
         Verb::Test => test::run(&context),
         Verb::Loom { package } => loom::run(&context, package.as_deref()),
+        Verb::Sweep(arguments) => sweep::run(&context, arguments),
         Verb::Fuzz { seconds, target } => fuzz::run(&context, seconds, target.as_deref()),
         Verb::Sim(arguments) => sim::run(&context, &arguments),
         Verb::Bench { all } => bench::run(&context, all),

@@ -73,12 +73,13 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
 }
 
 /// Whether this program was built in the profile for campaigns.
-fn is_campaign_build() -> bool {
+pub(crate) fn is_campaign_build() -> bool {
     let program = std::env::current_exe().unwrap_or_default();
     program.parent().and_then(|folder| folder.file_name()).is_some_and(|folder| folder == PROFILE)
 }
 
-fn start_campaign_build(context: &Context) -> Outcome {
+/// Starts this program with the same arguments in that profile.
+pub(crate) fn start_campaign_build(context: &Context) -> Outcome {
     let mut command: Command = cargo();
     command.args(["run", "--quiet", "--package", "xtask", "--profile", PROFILE, "--"]);
     command.args(std::env::args_os().skip(1));
