@@ -87,6 +87,13 @@ impl<'a> View<'a> {
         self.state.inodes.get(id).map(Inode::durable_bytes)
     }
 
+    /// The names that a crash may leave the file which is called `name` now.
+    pub fn durable_names_of(self, name: &str) -> impl Iterator<Item = &'a str> {
+        let inode = self.state.names.get(name);
+        let names = self.state.durable_names.iter();
+        names.filter(move |(_, other)| inode == Some(*other)).map(|(name, _)| name.as_str())
+    }
+
     /// Whether a name means the same file after every crash.
     pub fn is_name_durable(self, name: &str) -> bool {
         let now = self.state.names.get(name);

@@ -11,6 +11,8 @@
 //! - **A4** What an edit releases goes only after a record behind it was written to the log and synced: the
 //!   mark that tells of the edit (O4). A recovery that finds an edit without a mark releases by it all the
 //!   same: it has made the edit durable again, and what is missing then tells of damage by itself.
+//! - **A5** The header of a log file that becomes another is written only when no crash brings the old name
+//!   back (J4).
 //!
 //! It knows the files' names, the manifest through its own reader, and two fields of the engine's section.
 
@@ -31,6 +33,7 @@ const STORE: &str = "STORE";
 const FRAMES: &str = "frames";
 const LOG: &str = "log-";
 const SEGMENT: &str = "segment-";
+const SPARE: &str = "spare-";
 
 /// How far the mark that tells of the newest edit has come (A4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +131,12 @@ impl Inner {
                     self.mark = Mark::Written;
                 }
                 Ok(())
+            }
+            Event::Wrote { name, bytes } if name.starts_with(SPARE) && bytes.start < LOG_HEADER => {
+                match view.durable_names_of(name).find(|old| old.starts_with(LOG)) {
+                    Some(old) => Err(format!("{name} gets a header while a crash may call it {old} (A5)")),
+                    None => Ok(()),
+                }
             }
             Event::Synced { name } if name.starts_with(LOG) => {
                 if self.mark == Mark::Written {
