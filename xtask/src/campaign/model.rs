@@ -8,8 +8,8 @@
 //! - **H2** Versions that the store gives out grow for ever, beyond those that a crash took, too.
 //! - **H3** An operation that failed is a step like any other, of unknown version, unless the error says that
 //!   it was not done. It can only be the last one of a life.
-//! - **H4** Store time lags behind the wall clock by no more than all the time there was: between the earliest
-//!   and the latest time at which a record may have died, either is right.
+//! - **H4** Store time is never behind that of a record which the store shows, and goes as the clock goes. Between
+//!   the earliest and the latest time at which a record may so have died, either is right.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) after_version: u64,
     /// The earliest wall-clock time at which it dies.
     pub(crate) dies_ms: Option<u64>,
+    /// Store time was at least this when it was written.
+    pub(crate) stored_ms: u64,
 }
 
 /// A record as the store shows it.
@@ -293,6 +295,12 @@ impl Model {
             ..Model::default()
         };
         Ok(())
+    }
+
+    /// Store time is at least this, as the records tell that the store has just shown: it never goes back (F6).
+    pub(crate) fn store_time_min(&self, seen: &Snapshot) -> u64 {
+        let known = self.base.records.iter().filter(|(place, _)| seen.records.contains_key(*place));
+        known.map(|(_, entry)| entry.stored_ms).max().unwrap_or(0)
     }
 
     /// How many steps there are since the state that is certain.

@@ -79,6 +79,8 @@ struct Round<'a> {
     faulty: bool,
     /// Whether the disk may be full.
     full: bool,
+    /// How far store time may be behind the wall clock at most.
+    lag_ms: u64,
     report: RoundReport,
     trace: Option<&'a mut Vec<String>>,
 }
@@ -96,6 +98,7 @@ impl<'a> Round<'a> {
             interlude: Interlude::default(),
             faulty: false,
             full: false,
+            lag_ms: 0,
             report: RoundReport::default(),
             trace,
         }
@@ -128,8 +131,7 @@ impl<'a> Round<'a> {
 
     fn now(&self) -> Now {
         use treering::segment::storage::Clock;
-        let wall_ms = self.clock.wall_ms();
-        Now { wall_ms, lag_ms: wall_ms - START_MS }
+        Now { wall_ms: self.clock.wall_ms(), lag_ms: self.lag_ms }
     }
 
     fn engine(&self) -> Result<&Engine, String> {
@@ -198,6 +200,7 @@ impl<'a> Round<'a> {
         self.audit = Audit::watch(&self.disk, LOG_BYTES);
         self.disk.set_capacity(u64::MAX);
         (self.faulty, self.full) = (false, false);
+        self.lag_ms = self.now().wall_ms - START_MS;
     }
 
     /// Opens the store for writing, dying on the way as often as `nested` has it, and settles on what it shows.
@@ -242,6 +245,10 @@ impl<'a> Round<'a> {
             let (steps, records) = (self.model.steps(), seen.records.len());
             self.say(|| format!("  recovered: step {step} of {steps}, {records} records"));
             self.model.settle(step, &seen, now)?;
+            self.lag_ms = self.lag_ms.min(now.wall_ms.saturating_sub(self.model.store_time_min(&seen)));
+            self.model
+                .equals_newest(&seen, self.now())
+                .map_err(|why| format!("after recovery, by the time that the newest record tells: {why}"))?;
             self.check_log().map_err(|why| format!("{why}, after recovery"))?;
             check_space(&engine, &self.disk, self.audit.live_frame_bytes())?;
             self.engine = Some(engine);
@@ -389,7 +396,8 @@ impl<'a> Round<'a> {
 
     fn entry(&self, value: Vec<u8>, ttl_ms: Option<u64>) -> Entry {
         let dies_ms = ttl_ms.map(|ttl| self.now().wall_ms + ttl);
-        Entry { value: Arc::from(value), version: None, after_version: 0, dies_ms }
+        let stored_ms = self.now().wall_ms - self.lag_ms;
+        Entry { value: Arc::from(value), version: None, after_version: 0, dies_ms, stored_ms }
     }
 
     fn delete(
@@ -518,7 +526,10 @@ impl<'a> Round<'a> {
                 let ended = self.engine()?.flush().is_err();
                 Ok(if ended || self.disk.is_dead() { Life::GaveUp } else { Life::GoesOn })
             }
-            ErrorKind::Poisoned if self.faulty => Ok(Life::GaveUp),
+            ErrorKind::Poisoned if self.faulty => match self.engine()?.flush() {
+                Ok(()) if !self.disk.is_dead() => Err("a poisoned store makes durable again (F1)".to_owned()),
+                _ => Ok(Life::GaveUp),
+            },
             ErrorKind::Full if self.full => match self.engine()?.flush() {
                 Err(error) if !self.disk.is_dead() => Err(format!("on a full disk, a flush: {error}")),
                 _ if self.disk.is_dead() => Ok(Life::Died),
