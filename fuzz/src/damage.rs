@@ -59,7 +59,7 @@ pub(crate) fn overwrite(input: &mut Input<'_>, bytes: &mut [u8]) {
 
 /// As [`overwrite`], and sometimes cuts, extends, moves or doubles.
 pub(crate) fn damage(input: &mut Input<'_>, bytes: &mut Vec<u8>) {
-    if bytes.is_empty() || input.byte() % 4 != 0 {
+    if bytes.is_empty() || !input.byte().is_multiple_of(4) {
         return overwrite(input, bytes);
     }
     let at = place(input, bytes.len());

@@ -21,7 +21,7 @@ pub fn frame_image(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let words = cleared(&mut input);
     let back = words.iter().map(|_| std::sync::atomic::AtomicU64::new(0)).collect::<Vec<_>>();
-    let mut image = if input.byte() % 8 == 0 {
+    let mut image = if input.byte().is_multiple_of(8) {
         input.bytes(3 * 4096).to_vec()
     } else {
         let mut frame = BlobFrame::init(&words, &ID, EPOCH);

@@ -90,7 +90,7 @@ pub fn frame_operations(bytes: &[u8]) {
             break;
         }
         run.operation(&mut input, version);
-        if version % CHECK_EVERY == 0 {
+        if version.is_multiple_of(CHECK_EVERY) {
             run.whole();
         }
     }
@@ -109,7 +109,7 @@ struct Run<'f> {
 impl Run<'_> {
     fn operation(&mut self, input: &mut Input<'_>, version: u64) {
         let choice = input.byte();
-        if choice % 64 == 0 {
+        if choice.is_multiple_of(64) {
             return self.split();
         }
         if choice % 64 == 1 {
@@ -169,7 +169,7 @@ impl Run<'_> {
 
     /// The next leaves from a bound on, in both directions.
     fn seek(&self, input: &mut Input<'_>, key: &[u8]) {
-        let excluded = input.byte() % 2 == 0;
+        let excluded = input.byte().is_multiple_of(2);
         let bound = if excluded { Bound::Excluded(key) } else { Bound::Included(key) };
         let above = self.model.range::<[u8], _>((bound, Bound::Unbounded)).map(|(key, _)| key);
         self.same_keys(bound, Direction::Forward, above.take(5));

@@ -195,7 +195,7 @@ impl World {
         let mut changes = Vec::new();
         for _ in 0..=input.byte() % 5 {
             let key = key(input);
-            if input.byte() % 3 == 0 {
+            if input.byte().is_multiple_of(3) {
                 batch.delete(&tree, &key);
                 changes.push(Change::Delete { key });
             } else {
@@ -298,7 +298,7 @@ fn observe(tree: &Tree) -> treering::Result<Contents> {
 }
 
 fn durability(input: &mut Input<'_>) -> Durability {
-    if input.byte() % 3 == 0 { Durability::Sync } else { Durability::Buffered }
+    if input.byte().is_multiple_of(3) { Durability::Sync } else { Durability::Buffered }
 }
 
 fn key(input: &mut Input<'_>) -> Vec<u8> {

@@ -121,23 +121,24 @@ pub fn log_headers(bytes: &[u8]) {
         for (at, word) in [32, 40, 48, 56].into_iter().zip(words) {
             block[at..at + 8].copy_from_slice(&word.to_le_bytes());
         }
-        if input.byte() % 8 == 0 {
+        if input.byte().is_multiple_of(8) {
             overwrite(&mut input, &mut block[..64]);
         }
         mend::log_header(&mut block);
         let stream = if words[1] <= 16 * BLOCK as u64 { words[1] } else { BLOCK as u64 };
         block.resize(BLOCK + usize::try_from(stream).expect("small"), 0);
         put_record(&mut input, &mut block, words[0]);
-        let name = if input.byte() % 8 == 0 { input.u64() } else { words[0] };
+        let name = if input.byte().is_multiple_of(8) { input.u64() } else { words[0] };
         directory.files.insert(format!("log-{name:016x}"), block);
     }
-    if input.byte() % 2 == 0 {
+    if input.byte().is_multiple_of(2) {
         let mut ring = vec![0; BLOCK];
         ring[..4].copy_from_slice(b"TRRG");
         ring[4] = 1;
         ring[8..24].copy_from_slice(&STORE_ID);
         ring[24] = input.byte() % 4;
-        let capacity = if input.byte() % 8 == 0 { word(&mut input, 4096) } else { 1 << (input.byte() % 14) };
+        let capacity =
+            if input.byte().is_multiple_of(8) { word(&mut input, 4096) } else { 1 << (input.byte() % 14) };
         ring[32..40].copy_from_slice(&capacity.to_le_bytes());
         let base = small(&mut input);
         ring[40..48].copy_from_slice(&base.to_le_bytes());
@@ -150,7 +151,7 @@ pub fn log_headers(bytes: &[u8]) {
         low_water: small(&mut input),
         lsn0: small(&mut input),
         durable_edit: u64::from(input.byte()),
-        clean_end: (input.byte() % 4 == 0).then(|| small(&mut input)),
+        clean_end: (input.byte().is_multiple_of(4)).then(|| small(&mut input)),
     };
     check(&directory, from);
 }
@@ -222,7 +223,7 @@ fn change(input: &mut Input<'_>, sample: &mut Sample) {
         }
         _ => {
             let near = sample.records[input.below(records)].0;
-            let address = if input.byte() % 2 == 0 { near } else { word(input, near) };
+            let address = if input.byte().is_multiple_of(2) { near } else { word(input, near) };
             match choice / 9 % 4 {
                 0 => sample.from.low_water = address,
                 1 => sample.from.lsn0 = address,

@@ -80,7 +80,7 @@ fn fill(engine: &Engine, keys: std::ops::Range<usize>) {
         let length = [20, 260, 700, 5, 130, 3000][if n % 15 == 14 { 5 } else { n % 5 }];
         let value = vec![n.to_le_bytes()[0]; length];
         tree.put(format!("directory/{}/file {n}", n % 4), &value).expect("a key is put");
-        if n % 4 == 0 {
+        if n.is_multiple_of(4) {
             other.put(format!("{n}"), &value[..5]).expect("a key is put");
         }
         if n % 6 == 5 {

@@ -139,6 +139,21 @@ fn a_store_without_its_identity_is_refused_and_kept() {
     });
 }
 
+#[test]
+fn a_file_with_the_highest_segment_number_is_no_obstacle_and_an_orphan() {
+    on_each_back_end(|place| {
+        place.open(small()).default_tree().put("k", "v").unwrap();
+        place.storage().create("segment-ffffffffffffffff").unwrap();
+        let engine = place.open(small());
+        engine.default_tree().put("large", vec![7; 5000]).unwrap();
+        engine.checkpoint().unwrap();
+        assert_eq!(engine.default_tree().get("large").unwrap().as_deref(), Some(&[7; 5000][..]));
+        assert!(!place.storage().exists("segment-ffffffffffffffff").unwrap());
+        engine.close().unwrap();
+        assert_eq!(place.verify().damages, []);
+    });
+}
+
 /// CRC-32C by the bit, so that the test does not lean on the code it tests.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
