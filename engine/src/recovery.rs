@@ -127,7 +127,7 @@ impl Store {
             env,
             identity,
             options,
-            gate: Gate::new(epoch),
+            gate: Gate::new(epoch - u64::from(armed(Defect::EpochUsedAgain))),
             tree,
             staging,
             payloads,
@@ -401,9 +401,6 @@ impl Opening {
             Some(error) => Err(error),
             None => {
                 let mut recovered = recovered?;
-                if armed(Defect::EpochUsedAgain) {
-                    recovered.max_epoch = 0;
-                }
                 if armed(Defect::TimeOfLogIgnored) {
                     recovered.max_time_ms = 0;
                 }

@@ -76,7 +76,7 @@ defects! {
     ReplayCountsNoGain, "C2", "replay does not count the payload of the pointers that it sets";
     LoggedSegmentIsOrphan, "C4", "a segment that only the log points at is removed as an orphan";
     SegmentIdsUsedAgain, "O6", "segment ids go on from the newest edit, whatever files there are";
-    EpochUsedAgain, "F5", "the epoch after recovery is the durable one's next, whatever stamps were seen";
+    EpochUsedAgain, "F5", "the epoch after recovery is one that was used before";
     TimeOfLogIgnored, "F6", "store time goes on from the newest edit, whatever later records say";
 
     // Marks.
