@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Outcome};
-use crate::{bench, clippy, format, fuzz, loom, test, tidy};
+use crate::{bench, clippy, format, fuzz, loom, sim, test, tidy};
 
 /// A gate as `ci` sees it.
 struct Step {
@@ -23,6 +23,8 @@ const STEPS: &[Step] = &[
     Step { name: "doc tests", long: false, run: test::documentation },
     Step { name: "loom", long: true, run: |context| loom::run(context, None) },
     Step { name: "fuzz smoke", long: true, run: |context| fuzz::run(context, fuzz::SMOKE_SECONDS, None) },
+    Step { name: "simulation", long: true, run: |context| sim::in_campaign_build(context, ["sim"]) },
+    Step { name: "sweeps", long: true, run: |context| sim::in_campaign_build(context, ["sweep", "--short"]) },
     Step { name: "bench gates", long: true, run: |context| bench::run(context, false) },
 ];
 

@@ -79,10 +79,19 @@ pub(crate) fn is_campaign_build() -> bool {
 }
 
 /// Starts this program with the same arguments in that profile.
+/// Starts this program again, with the same arguments, in a build for campaigns.
 pub(crate) fn start_campaign_build(context: &Context) -> Outcome {
+    in_campaign_build(context, std::env::args_os().skip(1))
+}
+
+/// Runs a verb of this program in a build for campaigns.
+pub(crate) fn in_campaign_build(
+    context: &Context,
+    arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+) -> Outcome {
     let mut command: Command = cargo();
     command.args(["run", "--quiet", "--package", "xtask", "--profile", PROFILE, "--"]);
-    command.args(std::env::args_os().skip(1));
+    command.args(arguments);
     context.run(&mut command)
 }
 
