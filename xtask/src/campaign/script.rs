@@ -205,7 +205,7 @@ struct Swarm {
 
 impl Swarm {
     fn draw(random: &mut Random) -> Swarm {
-        let usual: [u64; 14] = [50, 14, 10, 6, 1, 1, 1, 8, 4, 4, 1, 3, 1, 2];
+        let usual: [u64; 14] = [50, 14, 10, 6, 1, 1, 1, 8, 6, 4, 1, 3, 1, 2];
         let mut weights = usual;
         for weight in &mut weights[1..] {
             *weight *= [0, 1, 1, 1, 2, 5][random.index(6)];
@@ -320,7 +320,7 @@ impl Swarm {
     }
 
     fn checkpoint_amid(&mut self, random: &mut Random) -> Action {
-        let parts = (0..1 + random.index(4))
+        let parts = (0..1 + random.index(8))
             .map(|_| {
                 let bytes_max = [8, 130, 700, 2200][random.index(4)];
                 let bytes = random.index(bytes_max);
