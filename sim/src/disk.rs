@@ -39,6 +39,9 @@ use inode::{Inode, Loss};
 
 type InodeId = u64;
 
+/// Every so many operations the kernel may have written back what was stored in a mapping by then.
+const WRITE_BACK_EVERY: u64 = 16;
+
 /// A change of the directory that no sync covers yet.
 #[derive(Clone, Debug)]
 enum NameChange {
@@ -169,6 +172,22 @@ impl SimDisk {
         next
     }
 
+    /// As [`SimDisk::kill`], and then memory gets short: pages that a failed sync has marked as clean leave the
+    /// page cache, and what is read from now on is what the device has of them.
+    pub fn kill_and_evict(&self) -> SimDisk {
+        let next = self.kill();
+        let mut state = next.state.lock();
+        let mut random = state.random.fork();
+        state.inodes.values_mut().for_each(|inode| must(inode.evict(&mut random)));
+        drop(state);
+        next
+    }
+
+    /// Whether a failed sync has left bytes that no process may rely on, though it reads them.
+    pub fn has_forgotten(&self) -> bool {
+        self.state.lock().inodes.values().any(Inode::has_forgotten)
+    }
+
     /// Another disk that holds the same, as much or as little durable; both go on. Faults stay behind.
     pub fn duplicate(&self) -> SimDisk {
         let mut state = self.state.lock();
@@ -272,6 +291,9 @@ impl State {
         }
         let index = self.operations;
         self.operations += 1;
+        if index.is_multiple_of(WRITE_BACK_EVERY) {
+            self.inodes.values_mut().for_each(|inode| must(inode.absorb_mapped()));
+        }
         match self.faults.iter().find(|fault| fault.hits(index, call)).map(|fault| fault.kind) {
             None => Ok(()),
             Some(kind) => {

@@ -6,7 +6,8 @@
 //! - **N1** What a crash leaves of a sector is its durable version or one written since.
 //! - **N2** A successful sync makes the newest version of what was written since the last sync durable.
 //! - **N3** A failed sync makes those versions *forgotten*: they may be on the device or not, and no
-//!   later sync brings them there unless they are written again. (Linux marks the pages clean.)
+//!   later sync brings them there unless they are written again. (Linux marks the pages clean, and may
+//!   evict them: then they read as what the device has.)
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -169,6 +170,30 @@ impl Inode {
             self.forgotten.entry(index).or_default().extend(versions);
         }
         self.forgotten_len.append(&mut self.pending_len);
+        Ok(())
+    }
+
+    /// Whether a failed sync has left something behind.
+    pub(super) fn has_forgotten(&self) -> bool {
+        !self.forgotten.is_empty()
+    }
+
+    /// The page cache drops clean pages: of forgotten sectors some are read anew, as the device has them.
+    pub(super) fn evict(&mut self, random: &mut Random) -> Result<(), IoFailure> {
+        for (index, mut versions) in std::mem::take(&mut self.forgotten) {
+            if self.pending.contains_key(&index) || random.percent(50) {
+                self.forgotten.insert(index, versions);
+                continue;
+            }
+            versions.push(self.durable_sector(index));
+            let found = versions.swap_remove(random.index(versions.len()));
+            let start = index * SECTOR;
+            let inside = usize::try_from(self.live.len()?.saturating_sub(start).min(SECTOR)).unwrap_or(0);
+            if inside > 0 {
+                self.live.write_all_at(&found[..inside], start)?;
+            }
+            self.durable.insert(index, found);
+        }
         Ok(())
     }
 

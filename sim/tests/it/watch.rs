@@ -77,6 +77,42 @@ fn a_failed_sync_leaves_a_range_that_no_later_sync_makes_durable() {
 }
 
 #[test]
+fn bytes_behind_a_failed_sync_may_turn_back_when_they_are_evicted() {
+    let disk = SimDisk::new(1);
+    let file = disk.create("a").unwrap();
+    file.write_all_at(&[1; 512 * 40], 0).unwrap();
+    file.sync_data().unwrap();
+    file.write_all_at(&[2; 512 * 40], 0).unwrap();
+    disk.inject(Fault { operation: disk.operations(), kind: FaultKind::FailedSync, lasting: false });
+    file.sync_data().unwrap_err();
+    assert!(disk.has_forgotten());
+    assert_eq!(disk.duplicate().kill().bytes_of("a"), Some(vec![2; 512 * 40]));
+    let evicted = disk.kill_and_evict().bytes_of("a").unwrap();
+    let old = evicted.chunks(512).filter(|sector| **sector == [1; 512]).count();
+    let new = evicted.chunks(512).filter(|sector| **sector == [2; 512]).count();
+    assert!(old > 3 && new > 3 && old + new == 40, "{old} sectors turned back, {new} did not");
+}
+
+#[test]
+fn a_crash_may_leave_what_a_mapping_held_between_two_syncs() {
+    let disk = SimDisk::new(1);
+    let file = disk.create("ring").unwrap();
+    file.write_all_at(&[1; 512], 0).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_directory().unwrap();
+    let region = file.map(0, 512, MapAccess::ReadWrite).unwrap();
+    for byte in [2, 3] {
+        // SAFETY: the region is alive and has 512 bytes; nobody else touches them now.
+        unsafe { region.as_ptr().write_bytes(byte, 512) };
+        for _ in 0..16 {
+            file.len().unwrap();
+        }
+    }
+    let outcomes: BTreeSet<_> = (0..200).map(|seed| disk.after_crash(seed).bytes_of("ring")).collect();
+    assert_eq!(outcomes, [1, 2, 3].map(|byte| Some(vec![byte; 512])).into());
+}
+
+#[test]
 fn what_is_stored_in_a_mapping_after_the_disk_died_never_happened() {
     let disk = SimDisk::new(1);
     let file = disk.create("ring").unwrap();

@@ -51,6 +51,8 @@ struct Inner {
     mark: Mark,
     /// The log was found durable up to here.
     durable_end: u64,
+    /// Addresses behind an end that a recovery has found: what is there means nothing for ever.
+    voids: Vec<Range<u64>>,
     violation: Option<String>,
 }
 
@@ -62,7 +64,7 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// Begins to watch `disk`, whose log files hold `log_bytes` of records each.
-    pub(crate) fn watch(disk: &SimDisk, log_bytes: u64) -> Arc<Self> {
+    pub(crate) fn watch(disk: &SimDisk, log_bytes: u64, voids: Vec<Range<u64>>) -> Arc<Self> {
         let states = disk.look(|view| {
             let durable = view.durable_bytes_of(MANIFEST);
             let mut states: Vec<State> = [durable, view.bytes_of(MANIFEST)]
@@ -73,7 +75,7 @@ impl Audit {
             states.dedup();
             states
         });
-        let inner = Inner { log_bytes, states, mark: Mark::Durable, durable_end: 0, violation: None };
+        let inner = Inner { log_bytes, states, mark: Mark::Durable, durable_end: 0, voids, violation: None };
         let audit = Arc::new(Self { inner: Mutex::new(inner) });
         let auditor: Arc<dyn Auditor> = Arc::clone(&audit) as Arc<dyn Auditor>;
         disk.set_auditor(auditor);
@@ -87,6 +89,16 @@ impl Audit {
     /// The first rule that was broken.
     pub(crate) fn verdict(&self) -> Result<(), String> {
         self.inner().violation.clone().map_or(Ok(()), Err)
+    }
+
+    /// A recovery has cut the log at `lsns.start` and goes on at `lsns.end`.
+    pub(crate) fn note_void(&self, lsns: Range<u64>) {
+        self.inner().voids.push(lsns);
+    }
+
+    /// What was noted as void, for the auditor of the next life.
+    pub(crate) fn voids(&self) -> Vec<Range<u64>> {
+        self.inner().voids.clone()
     }
 
     /// Bytes of the frames file that the newest state's extents take.
@@ -245,19 +257,33 @@ impl Inner {
             if from >= to {
                 continue;
             }
-            let bytes = LOG_HEADER + from - first..LOG_HEADER + to - first;
             if !view.is_name_durable(name) {
                 return Some(format!("the name {name}"));
             }
             if !view.are_bytes_durable(name, 0..512) {
                 return Some(format!("the header of {name}"));
             }
-            if !view.are_bytes_durable(name, bytes.clone()) {
-                return Some(format!("{name} at {bytes:?}"));
+            for lsns in without(from..to, &self.voids) {
+                let bytes = LOG_HEADER + lsns.start - first..LOG_HEADER + lsns.end - first;
+                if !view.are_bytes_durable(name, bytes.clone()) {
+                    return Some(format!("{name} at {bytes:?}"));
+                }
             }
         }
         None
     }
+}
+
+/// What is left of `range` outside of `holes`, which are in order.
+fn without(range: Range<u64>, holes: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut left = Vec::new();
+    let mut at = range.start;
+    for hole in holes.iter().filter(|hole| hole.start < range.end && range.start < hole.end) {
+        left.push(at..hole.start.max(at));
+        at = at.max(hole.end);
+    }
+    left.push(at..range.end.max(at));
+    left
 }
 
 /// The file of a segment.

@@ -2,9 +2,13 @@
 //! that passes proves as much as the defects that it catches.
 //!
 //! Every defect runs in a process of its own, because a broken store may loop or eat memory, and because
-//! switches are the whole process's. A process that takes too long counts as caught: a round ends.
+//! switches are the whole process's. A process that takes too long counts as caught: a round ends. What it
+//! said, the smallest script that fails among it, stays in a file for each defect.
 
-use std::io::Read;
+use std::fs::{File, create_dir_all, read_to_string};
+#[cfg(seeded_defects)]
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +45,7 @@ pub(crate) fn run(context: &Context, seed: u64, only: &str) -> Outcome {
     }
     let chosen: Vec<Defect> =
         Defect::ALL.iter().copied().filter(|defect| defect.name().contains(only)).collect();
+    let folder = context.target_folder("sim").join("defects");
     let next = AtomicUsize::new(0);
     let verdicts: Mutex<Vec<Option<Verdict>>> = Mutex::new(vec![None; chosen.len()]);
     std::thread::scope(|scope| {
@@ -50,7 +55,7 @@ pub(crate) fn run(context: &Context, seed: u64, only: &str) -> Outcome {
                     // Relaxed: the number is all that is shared.
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&defect) = chosen.get(index) else { break };
-                    let verdict = evaluate(defect, seed);
+                    let verdict = evaluate(&folder, defect, seed);
                     println!("{:<28} {}", defect.name(), verdict.text());
                     if let Ok(mut verdicts) = verdicts.lock() {
                         verdicts[index] = Some(verdict);
@@ -82,19 +87,22 @@ fn rebuilt(context: &Context, seed: u64, only: &str) -> Outcome {
     context.run(command.env("RUSTFLAGS", "--cfg seeded_defects"))
 }
 
-fn evaluate(defect: Defect, seed: u64) -> Verdict {
-    match worker(defect, seed) {
-        Ok((None, _)) => Verdict::Hangs,
-        Ok((Some(_), said)) => match said.lines().find_map(|line| line.strip_prefix(FOUND)) {
-            Some(found) => Verdict::Caught(found.to_owned()),
-            None => Verdict::NotCaught(said.lines().last().unwrap_or("it said nothing").to_owned()),
-        },
-        Err(error) => Verdict::NotCaught(format!("its process did not run: {error}")),
+fn evaluate(folder: &Path, defect: Defect, seed: u64) -> Verdict {
+    let (status, said) = match worker(folder, defect, seed) {
+        Ok((status, file)) => (status, read_to_string(file).unwrap_or_default()),
+        Err(error) => return Verdict::NotCaught(format!("its process did not run: {error}")),
+    };
+    match said.lines().find_map(|line| line.strip_prefix(FOUND)) {
+        Some(found) => Verdict::Caught(found.to_owned()),
+        None if status.is_none() => Verdict::Hangs,
+        None => Verdict::NotCaught(said.lines().last().unwrap_or("it said nothing").to_owned()),
     }
 }
 
-/// Runs one defect's process; no status if it had to be killed.
-fn worker(defect: Defect, seed: u64) -> std::io::Result<(Option<ExitStatus>, String)> {
+/// Runs one defect's process and keeps what it says in a file; no status if it had to be killed.
+fn worker(folder: &Path, defect: Defect, seed: u64) -> std::io::Result<(Option<ExitStatus>, PathBuf)> {
+    create_dir_all(folder)?;
+    let file = folder.join(format!("{}.txt", defect.name()));
     let mut child = Command::new(std::env::current_exe()?)
         .args([
             "sim",
@@ -106,7 +114,7 @@ fn worker(defect: Defect, seed: u64) -> std::io::Result<(Option<ExitStatus>, Str
             defect.name(),
         ])
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(File::create(&file)?)
         .stderr(Stdio::null())
         .spawn()?;
     let begun = Instant::now();
@@ -121,17 +129,13 @@ fn worker(defect: Defect, seed: u64) -> std::io::Result<(Option<ExitStatus>, Str
         }
         std::thread::sleep(LOOK_EVERY);
     };
-    let mut said = String::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_string(&mut said)?;
-    }
-    Ok((status, said))
+    Ok((status, file))
 }
 
-/// Runs rounds from `seed` on with the switch called `name` on until one fails; says what was found, and, if
-/// asked to, shrinks it and shows what leads to it.
+/// Runs rounds from `seed` on with the switch called `name` on until one fails that does not without; says what
+/// was found, and shows the smallest script that fails.
 #[cfg(seeded_defects)]
-pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64, shows: bool) -> Outcome {
+pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64) -> Outcome {
     use super::{RoundOptions, run_round};
     use treering::segment::defects::{arm, disarm};
 
@@ -140,10 +144,9 @@ pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64, shows: bool) -> Outc
     };
     arm(defect);
     let quick = RoundOptions { shrinks: false, ..RoundOptions::default() };
-    let options = RoundOptions { shrinks: shows, ..quick };
     let (mut cuts, mut round, mut skipped) = (0, seed, 0);
     while cuts < cuts_max {
-        match run_round(round, &options) {
+        match run_round(round, &quick) {
             Ok(report) => cuts += report.cuts,
             Err(failure) => {
                 // It must be the switch that the round has seen.
@@ -158,11 +161,14 @@ pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64, shows: bool) -> Outc
                     arm(defect);
                     continue;
                 }
-                if shows {
+                println!("{FOUND}{}; {round} | {}", cuts + 1, one_line(&failure.what_first));
+                drop(std::io::stdout().flush());
+                arm(defect);
+                if let Err(failure) = run_round(round, &RoundOptions::default()) {
+                    println!("the smallest script found that fails:");
                     failure.trace.iter().for_each(|line| println!("{line}"));
                     println!("  => {}", failure.what);
                 }
-                println!("{FOUND}{}; {round} | {}", cuts + 1, one_line(&failure.what_first));
                 return Outcome::Passed;
             }
         }
@@ -174,7 +180,7 @@ pub(crate) fn run_one(name: &str, seed: u64, cuts_max: u64, shows: bool) -> Outc
 
 /// The switches are not in this program.
 #[cfg(not(seeded_defects))]
-pub(crate) fn run_one(name: &str, _: u64, _: u64, _: bool) -> Outcome {
+pub(crate) fn run_one(name: &str, _: u64, _: u64) -> Outcome {
     Outcome::Failed(format!("{name}: build with RUSTFLAGS=\"--cfg seeded_defects\"; see sim --defects"))
 }
 

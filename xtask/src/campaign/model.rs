@@ -129,6 +129,8 @@ pub(crate) struct Model {
     durable: usize,
     /// The highest version that was ever seen (H2).
     pub(crate) highest_version: u64,
+    /// The highest version that is there: those that a crash took do not count.
+    pub(crate) newest_version: u64,
 }
 
 /// What a comparison found.
@@ -187,6 +189,7 @@ impl Model {
             ));
         }
         self.highest_version = version;
+        self.newest_version = version;
         Ok(())
     }
 
@@ -292,6 +295,7 @@ impl Model {
             newest: state.clone(),
             base: state,
             highest_version: self.highest_version,
+            newest_version: newest,
             ..Model::default()
         };
         Ok(())

@@ -77,6 +77,8 @@ struct Round<'a> {
     model: Model,
     engine: Option<Engine>,
     faulty: bool,
+    /// Whether the last death took what was not durable.
+    loses: bool,
     /// Whether the disk may be full.
     full: bool,
     /// How far store time may be behind the wall clock at most.
@@ -90,13 +92,14 @@ impl<'a> Round<'a> {
         let disk = SimDisk::new(script.seed);
         Self {
             script,
-            audit: Audit::watch(&disk, LOG_BYTES),
+            audit: Audit::watch(&disk, LOG_BYTES, Vec::new()),
             disk,
             clock: SimClock::new(START_MS),
             model: Model::new(),
             engine: None,
             interlude: Interlude::default(),
             faulty: false,
+            loses: false,
             full: false,
             lag_ms: 0,
             report: RoundReport::default(),
@@ -142,7 +145,7 @@ impl<'a> Round<'a> {
         let script = self.script;
         let nested: Vec<Death> = script.creation.into_iter().collect();
         self.say(|| "the store is created".to_owned());
-        self.open_until_it_works(&nested, false, None)?;
+        self.open_until_it_works(&nested, false)?;
         for (number, generation) in script.generations.iter().enumerate() {
             self.say(|| format!("life {}", number + 1));
             self.live(generation)?;
@@ -173,7 +176,7 @@ impl<'a> Round<'a> {
         let between = if life == Life::GoesOn { "between two operations" } else { "inside the operation" };
         self.say(|| format!("  {} {between}", Death { how, ..generation.death }));
         self.die(how);
-        self.open_until_it_works(&generation.nested, generation.inspect, Some(how))
+        self.open_until_it_works(&generation.nested, generation.inspect)
     }
 
     fn arm(&mut self, kind: FaultKind, after: u64, lasting: bool) {
@@ -184,7 +187,13 @@ impl<'a> Round<'a> {
     fn die(&mut self, how: How) {
         self.report.cuts += 1;
         self.report.disk_operations += self.disk.operations();
+        self.loses = matches!(how, How::Power(_)) || self.disk.has_forgotten();
         let next = match how {
+            // What lay behind the failed sync may be lost as if the power had been.
+            How::Kill if self.disk.has_forgotten() => {
+                self.model.lose_power();
+                self.disk.kill_and_evict()
+            }
             How::Kill => self.disk.kill(),
             How::Power(seed) => {
                 self.report.power_losses += 1;
@@ -197,24 +206,18 @@ impl<'a> Round<'a> {
             engine.abandon();
         }
         self.disk = next;
-        self.audit = Audit::watch(&self.disk, LOG_BYTES);
+        self.audit = Audit::watch(&self.disk, LOG_BYTES, self.audit.voids());
         self.disk.set_capacity(u64::MAX);
         (self.faulty, self.full) = (false, false);
         self.lag_ms = self.now().wall_ms - START_MS;
     }
 
     /// Opens the store for writing, dying on the way as often as `nested` has it, and settles on what it shows.
-    fn open_until_it_works(
-        &mut self,
-        nested: &[Death],
-        inspect: bool,
-        first: Option<How>,
-    ) -> Result<(), String> {
+    fn open_until_it_works(&mut self, nested: &[Death], inspect: bool) -> Result<(), String> {
         let mut nested = nested.iter();
-        let mut died = first;
         let mut known: Option<Snapshot> = None;
         loop {
-            if matches!(died, Some(How::Power(_))) {
+            if self.loses {
                 known = None;
             }
             if inspect {
@@ -233,7 +236,6 @@ impl<'a> Round<'a> {
                 self.engine = opened.ok();
                 self.report.nested += 1;
                 self.die(death.how);
-                died = Some(death.how);
                 continue;
             }
             self.disk.clear_faults();
@@ -249,6 +251,7 @@ impl<'a> Round<'a> {
             self.model
                 .equals_newest(&seen, self.now())
                 .map_err(|why| format!("after recovery, by the time that the newest record tells: {why}"))?;
+            self.note_void(&engine)?;
             self.check_log().map_err(|why| format!("{why}, after recovery"))?;
             check_space(&engine, &self.disk, self.audit.live_frame_bytes())?;
             self.engine = Some(engine);
@@ -256,9 +259,16 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// All records so far are durable, on the device itself.
+    /// What lies between the newest record that a recovery has found and where the log goes on is void.
+    fn note_void(&self, engine: &Engine) -> Result<(), String> {
+        let stats = engine.stats().map_err(|error| format!("statistics: {error}"))?;
+        self.audit.note_void(self.model.newest_version + RECORD_HEADER..stats.log_durable);
+        Ok(())
+    }
+
+    /// All records that are there are durable, on the device itself.
     fn check_log(&self) -> Result<(), String> {
-        match self.model.highest_version {
+        match self.model.newest_version {
             0 => Ok(()),
             version => self.audit.check_log(&self.disk, version + RECORD_HEADER),
         }
