@@ -61,7 +61,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     panic::set_hook(Box::new(|_| {}));
     let options = RoundOptions { shrinks: !arguments.no_shrink, ..RoundOptions::default() };
     if let Some(name) = &arguments.defect {
-        return defects::run_one(name, arguments.seed, arguments.cuts, arguments.trace);
+        return defects::run_one(name, arguments.seed, arguments.cuts);
     }
     if arguments.trace {
         return trace(arguments.seed, &options);
