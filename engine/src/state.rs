@@ -150,7 +150,8 @@ mod tests {
             staging_base: 0,
             clean_end: None,
         };
-        let sound = ManifestState { extents: [(1, Vec::new()), (2, Vec::new())].into(), ..ManifestState::default() };
+        let sound =
+            ManifestState { extents: [(1, Vec::new()), (2, Vec::new())].into(), ..ManifestState::default() };
         assert_eq!(contradiction(&sound, &engine), None);
         for wrong in [
             ManifestState { epoch: u64::MAX, ..sound.clone() },

@@ -102,9 +102,9 @@ pub const fn reach(point: CrashPoint) {
 #[cfg(seeded_defects)]
 mod armed {
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::{CrashPoint, VARIABLE, parse};
+    use crate::sync::{AtomicU64, Ordering};
 
     /// Ends the process here, if the environment asked for it.
     pub fn reach(point: CrashPoint) {

@@ -62,7 +62,7 @@ fn a_flipped_bit_is_named_with_file_and_offset_or_harmless() {
     for (name, bytes) in &before {
         // Far inside preallocated zeros every byte is like its neighbour.
         let dense = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 64).min(bytes.len());
-        for at in (0..dense) {
+        for at in 0..dense {
             flip(&place, name, at as u64, 1 << (at % 8));
             check_flip(&place, name, at, &expected, &mut named);
             flip(&place, name, at as u64, 1 << (at % 8));
