@@ -27,6 +27,9 @@ const VERSIONS_MAX: usize = 4;
 type Sector = Arc<[u8; SECTOR_BYTES]>;
 type Versions = BTreeMap<u64, Vec<Sector>>;
 
+/// A sector that was never written.
+const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
+
 /// What a crash does to what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
@@ -98,9 +101,9 @@ impl Inode {
     /// Notes that `offset..offset + len` has new bytes, and perhaps the file a new length.
     pub(super) fn note_change(&mut self, offset: u64, len: u64) -> Result<(), IoFailure> {
         if len > 0 {
-            let end = offset.saturating_add(len);
-            for index in offset / SECTOR..end.div_ceil(SECTOR) {
-                let sector = self.live_sector(index)?;
+            let (start, end) = (offset / SECTOR, offset.saturating_add(len).div_ceil(SECTOR));
+            let bytes = self.live_sectors(start, end)?;
+            for (index, sector) in (start..end).zip(bytes.chunks_exact(SECTOR_BYTES)) {
                 self.push(index, sector);
             }
         }
@@ -125,9 +128,9 @@ impl Inode {
     /// Takes up what was written through mappings.
     pub(super) fn absorb_mapped(&mut self) -> Result<(), IoFailure> {
         for (start, end) in self.mapped.clone() {
-            for index in start..end {
-                let sector = self.live_sector(index)?;
-                if *self.newest(index) != *sector {
+            let bytes = self.live_sectors(start, end)?;
+            for (index, sector) in (start..end).zip(bytes.chunks_exact(SECTOR_BYTES)) {
+                if self.newest(index).map_or(&ZEROS[..], |newest| &newest[..]) != sector {
                     self.push(index, sector);
                 }
             }
@@ -250,33 +253,37 @@ impl Inode {
             && self.forgotten_len.is_empty()
     }
 
-    fn push(&mut self, index: u64, sector: Sector) {
+    fn push(&mut self, index: u64, bytes: &[u8]) {
+        let mut sector = [0; SECTOR_BYTES];
+        sector.copy_from_slice(bytes);
         let versions = self.pending.entry(index).or_default();
         if versions.len() == VERSIONS_MAX {
             versions.remove(0);
         }
-        versions.push(sector);
+        versions.push(Arc::new(sector));
     }
 
-    fn newest(&self, index: u64) -> Sector {
-        let last = |versions: &Versions| versions.get(&index).and_then(|v| v.last().cloned());
-        last(&self.pending).or_else(|| last(&self.forgotten)).unwrap_or_else(|| self.durable_sector(index))
+    /// The newest version that is known; none stands for zeros.
+    fn newest(&self, index: u64) -> Option<&Sector> {
+        let pending = self.pending.get(&index).and_then(|versions| versions.last());
+        let forgotten = || self.forgotten.get(&index).and_then(|versions| versions.last());
+        pending.or_else(forgotten).or_else(|| self.durable.get(&index))
     }
 
     fn durable_sector(&self, index: u64) -> Sector {
         self.durable.get(&index).cloned().unwrap_or_else(|| Arc::new([0; SECTOR_BYTES]))
     }
 
-    /// The sector as a process sees it; zeros beyond the end.
-    fn live_sector(&self, index: u64) -> Result<Sector, IoFailure> {
-        let mut sector = [0u8; SECTOR_BYTES];
-        let start = index * SECTOR;
-        let inside = self.live.len()?.saturating_sub(start).min(SECTOR);
-        let inside = usize::try_from(inside).unwrap_or(0);
+    /// Sectors as a process sees them; zeros beyond the end.
+    fn live_sectors(&self, start: u64, end: u64) -> Result<Vec<u8>, IoFailure> {
+        let bytes = |sectors: u64| usize::try_from(sectors.saturating_mul(SECTOR)).unwrap_or(usize::MAX);
+        let mut sectors = vec![0u8; bytes(end - start)];
+        let inside = self.live.len()?.saturating_sub(start * SECTOR);
+        let inside = usize::try_from(inside).unwrap_or(usize::MAX).min(sectors.len());
         if inside > 0 {
-            self.live.read_exact_at(&mut sector[..inside], start)?;
+            self.live.read_exact_at(&mut sectors[..inside], start * SECTOR)?;
         }
-        Ok(Arc::new(sector))
+        Ok(sectors)
     }
 }
 
