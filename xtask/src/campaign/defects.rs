@@ -34,7 +34,8 @@ const FOUND: &str = "found: ";
 enum Verdict {
     /// Cuts, seed and what the campaign said.
     Caught(String),
-    Hangs,
+    /// It had to be killed, or a panic within a panic has aborted it.
+    NoEnd,
     NotCaught(String),
 }
 
@@ -94,7 +95,7 @@ fn evaluate(folder: &Path, defect: Defect, seed: u64) -> Verdict {
     };
     match said.lines().find_map(|line| line.strip_prefix(FOUND)) {
         Some(found) => Verdict::Caught(found.to_owned()),
-        None if status.is_none() => Verdict::Hangs,
+        None if status.is_none_or(|status| status.code().is_none()) => Verdict::NoEnd,
         None => Verdict::NotCaught(said.lines().last().unwrap_or("it said nothing").to_owned()),
     }
 }
@@ -194,7 +195,7 @@ impl Verdict {
     fn text(&self) -> String {
         match self {
             Verdict::Caught(found) => found.clone(),
-            Verdict::Hangs => format!("hangs: no end within {} s", PATIENCE.as_secs()),
+            Verdict::NoEnd => "hangs or aborts".to_owned(),
             Verdict::NotCaught(why) => format!("NOT CAUGHT: {why}"),
         }
     }
@@ -202,7 +203,7 @@ impl Verdict {
     fn cell(&self) -> String {
         match self {
             Verdict::Caught(found) => found.split(" | ").next().unwrap_or(found).to_owned(),
-            Verdict::Hangs => "hangs".to_owned(),
+            Verdict::NoEnd => "hangs or aborts".to_owned(),
             Verdict::NotCaught(_) => "not caught".to_owned(),
         }
     }
