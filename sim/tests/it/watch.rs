@@ -80,17 +80,17 @@ fn a_failed_sync_leaves_a_range_that_no_later_sync_makes_durable() {
 fn bytes_behind_a_failed_sync_may_turn_back_when_they_are_evicted() {
     let disk = SimDisk::new(1);
     let file = disk.create("a").unwrap();
-    file.write_all_at(&[1; 512 * 40], 0).unwrap();
+    file.write_all_at(&[1; 512 * 30], 0).unwrap();
     file.sync_data().unwrap();
-    file.write_all_at(&[2; 512 * 40], 0).unwrap();
+    file.write_all_at(&[2; 512 * 30], 0).unwrap();
     disk.inject(Fault { operation: disk.operations(), kind: FaultKind::FailedSync, lasting: false });
     file.sync_data().unwrap_err();
     assert!(disk.has_forgotten());
-    assert_eq!(disk.duplicate().kill().bytes_of("a"), Some(vec![2; 512 * 40]));
+    assert_eq!(disk.duplicate().kill().bytes_of("a"), Some(vec![2; 512 * 30]));
     let evicted = disk.kill_and_evict().bytes_of("a").unwrap();
     let old = evicted.chunks(512).filter(|sector| **sector == [1; 512]).count();
     let new = evicted.chunks(512).filter(|sector| **sector == [2; 512]).count();
-    assert!(old > 3 && new > 3 && old + new == 40, "{old} sectors turned back, {new} did not");
+    assert!(old > 3 && new > 3 && old + new == 30, "{old} sectors turned back, {new} did not");
 }
 
 #[test]
