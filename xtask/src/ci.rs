@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::context::{Context, Outcome};
-use crate::{bench, clippy, format, fuzz, loom, sim, test, tidy};
+use crate::{bench, clippy, crash, format, fuzz, loom, sim, test, tidy};
 
 /// A gate as `ci` sees it.
 struct Step {
@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     Step { name: "fuzz smoke", long: true, run: |context| fuzz::run(context, fuzz::SMOKE_SECONDS, None) },
     Step { name: "simulation", long: true, run: |context| sim::in_campaign_build(context, ["sim"]) },
     Step { name: "sweeps", long: true, run: |context| sim::in_campaign_build(context, ["sweep", "--short"]) },
+    Step { name: "kills", long: true, run: |context| crash::run(context, &crash::Arguments::default()) },
     Step { name: "bench gates", long: true, run: |context| bench::run(context, false) },
 ];
 

@@ -9,6 +9,7 @@ mod campaign;
 mod ci;
 mod clippy;
 mod context;
+mod crash;
 mod format;
 mod fuzz;
 mod loom;
@@ -66,6 +67,8 @@ enum Verb {
     },
     /// Runs stores on a simulated disk that dies again and again, and compares each recovery with a model.
     Sim(sim::Arguments),
+    /// Kills real processes on real files, again and again, and fills a small disk.
+    Crash(crash::Arguments),
     /// Runs the bench gates: ratios within one process.
     Bench {
         /// The Criterion benchmarks as well.
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Verb::Sweep(arguments) => sweep::run(&context, arguments),
         Verb::Fuzz { seconds, target } => fuzz::run(&context, seconds, target.as_deref()),
         Verb::Sim(arguments) => sim::run(&context, &arguments),
+        Verb::Crash(arguments) => crash::run(&context, &arguments),
         Verb::Bench { all } => bench::run(&context, all),
     };
     finish(&outcome, arguments.strict)
