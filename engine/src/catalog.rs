@@ -3,7 +3,7 @@
 //! with: `\0next → id` (the next id) and `\0dropped/ID` (a dropped tree whose keys are still being
 //! removed). Ids are never reused. It is *not* a place for data: users cannot reach tree 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -141,7 +141,8 @@ impl Store {
         self.open()?;
         let mut names = vec![DEFAULT_TREE_NAME.to_string()];
         for key in self.catalog_keys(b"\x01")? {
-            names.push(String::from_utf8(key).map_err(|_| self.bad_catalog("a name"))?);
+            let name = String::from_utf8(key).ok().filter(|name| check_name(name).is_ok());
+            names.push(name.ok_or_else(|| self.bad_catalog("a name"))?);
         }
         names.sort();
         Ok(names)
@@ -181,9 +182,29 @@ impl Store {
             if !key.starts_with(DROPPED_PREFIX) {
                 break;
             }
-            let id =
-                std::str::from_utf8(&key[DROPPED_PREFIX.len()..]).ok().and_then(|text| text.parse().ok());
-            self.sweep(id.ok_or_else(|| self.bad_catalog("\\0dropped"))?)?;
+            self.sweep(dropped_id(&key).ok_or_else(|| self.bad_catalog("\\0dropped"))?)?;
+        }
+        Ok(())
+    }
+
+    /// Proves every entry: names that a tree can have, ids below the next one and given out once.
+    pub(crate) fn verify_catalog(&self) -> Result<()> {
+        let next = match self.lookup(&internal_key(CATALOG_TREE, NEXT_KEY))? {
+            Some((_, value)) => decode_id(&value).ok_or_else(|| self.bad_catalog("\\0next"))?,
+            None => FIRST_NAMED_TREE,
+        };
+        let mut ids = BTreeSet::new();
+        for name in self.tree_names()?.iter().filter(|name| *name != DEFAULT_TREE_NAME) {
+            let tree = self.find_tree(name)?.ok_or_else(|| self.bad_catalog(name))?;
+            if !(FIRST_NAMED_TREE..next).contains(&tree.id) || !ids.insert(tree.id) {
+                return Err(self.bad_catalog(name));
+            }
+        }
+        let dropped = self.catalog_keys(DROPPED_PREFIX)?;
+        let mut dropped =
+            dropped.iter().take_while(|key| key.starts_with(DROPPED_PREFIX)).map(|key| dropped_id(key));
+        if dropped.any(|id| id.is_none_or(|id| id >= next || ids.contains(&id))) {
+            return Err(self.bad_catalog("\\0dropped"));
         }
         Ok(())
     }
@@ -225,6 +246,28 @@ fn removal() -> BatchOperation {
     BatchOperation { value: None, death: None, condition: Condition::None }
 }
 
+/// The tree that a note tells of; never one that cannot be dropped.
+fn dropped_id(key: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(key.strip_prefix(DROPPED_PREFIX)?).ok()?;
+    text.parse().ok().filter(|id| *id >= FIRST_NAMED_TREE && dropped_key(*id) == key)
+}
+
 fn dropped_key(id: u32) -> Vec<u8> {
     [DROPPED_PREFIX, id.to_string().as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_a_dropped_tree_names_one_that_can_be_dropped() {
+        assert_eq!(dropped_id(&dropped_key(2)), Some(2));
+        assert_eq!(dropped_id(&dropped_key(u32::MAX)), Some(u32::MAX));
+        for wrong in
+            [&b"\0dropped/1"[..], b"\0dropped/0", b"\0dropped/", b"\0dropped/02", b"\0dropped/+7", b"\0next"]
+        {
+            assert_eq!(dropped_id(wrong), None, "{wrong:?}");
+        }
+    }
 }

@@ -265,6 +265,9 @@ impl<'a> Check<'a> {
         if let Err(error) = store.tree.verify_frames() {
             self.note_error(&error.into(), "a frame after the log was replayed into it");
         }
+        if let Err(error) = store.verify_catalog() {
+            self.note_error(&error, "which named trees there are");
+        }
         let mut counted: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         let mut lower = Bound::Unbounded;
         loop {

@@ -9,7 +9,7 @@ pub(crate) enum Here {
     Log,
     /// No valid record in a log file, but one in the ring.
     Ring,
-    /// A record whose checksum holds but whose body makes no sense.
+    /// A record whose checksum holds but whose body makes no sense, or that lies where there is no log file for it.
     Malformed,
     /// No record.
     Nothing,
