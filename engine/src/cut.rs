@@ -38,7 +38,7 @@ use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
 use treering_segment::sealed::{RecordIn, SegmentError, SegmentSummary, SegmentWriter, file_name};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extents::{Extents, Space};
 use crate::payload::Live;
 use crate::staging::Staged;
@@ -107,8 +107,17 @@ impl Store {
         self.cut_holding(writing, &mut side)
     }
 
-    /// Takes a cut; the caller holds the cutting side.
+    /// Takes a cut; the caller holds the cutting side. One that lacks space is taken once more with the reserve's.
     pub(crate) fn cut_holding(&self, writing: &Writing, side: &mut CutSide) -> Result<CutStats> {
+        match self.cut_once(writing, side) {
+            Err(error) if error.kind() == ErrorKind::Full && writing.reserve.give_up()? => {
+                self.cut_once(writing, side)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn cut_once(&self, writing: &Writing, side: &mut CutSide) -> Result<CutStats> {
         let begun_ms = self.env.clock.boot_ms();
         writing.check()?;
         let (lsn_p, staged_end) = {
@@ -376,6 +385,8 @@ impl Store {
     pub(crate) fn cut_and_mark_clean(&self, writing: &Writing) -> Result<()> {
         let mut side = writing.cut.lock();
         self.cut_holding(writing, &mut side)?;
+        // Nothing waits for a cut any more.
+        writing.reserve.give_up()?;
         let epoch = self.gate.enter().epoch();
         let now = self.clock.now_ms();
         let end = writing.journal.close_clean(epoch, now)?;

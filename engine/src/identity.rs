@@ -34,6 +34,7 @@ use treering_segment::storage::{Access, Environment, StorageFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extents::FRAMES_FILE;
 use crate::options::Shape;
+use crate::reserve::RESERVE_FILE;
 
 /// The file's name.
 pub(crate) const STORE_FILE: &str = "STORE";
@@ -42,7 +43,7 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 
 /// Whether a file of this name is a store's own. Whatever else lies in the directory is left alone.
 pub(crate) fn is_own_file(name: &str) -> bool {
-    matches!(name, STORE_FILE | LOCK_FILE | FRAMES_FILE | MANIFEST | MANIFEST_NEW | "ring")
+    matches!(name, STORE_FILE | LOCK_FILE | FRAMES_FILE | MANIFEST | MANIFEST_NEW | RESERVE_FILE | "ring")
         || name.starts_with("log-")
         || name.starts_with("spare-")
         || id_of(name).is_some()

@@ -51,6 +51,7 @@ mod payload;
 mod range;
 mod read;
 mod recovery;
+mod reserve;
 mod staging;
 mod state;
 mod stats;

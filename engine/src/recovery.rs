@@ -52,6 +52,7 @@ use crate::gate::Gate;
 use crate::identity::{Identity, LOCK_FILE, STORE_FILE, State, is_own_file};
 use crate::options::Options;
 use crate::payload::Payloads;
+use crate::reserve::Reserve;
 use crate::staging::{Staged, Staging};
 use crate::state::{COUNTER_MAX, EngineState, contradiction};
 use crate::store::{Store, Writing};
@@ -179,12 +180,14 @@ fn begin_writing(
     }
     // A torn tail is cut off here and not before: what frames and log contradict is left as it is.
     let (manifest, _) = Manifest::load(&env.storage, identity.store_id, ManifestMode::Writing)?;
+    // Its space may be what a new log file takes.
+    let reserve = Reserve::none(&env.storage)?;
     let next_segment = AtomicU64::new(next_id_of(env, &engine)?);
     let journal = Journal::start(env, &journal_options(identity, options), recovered)?;
     journal.set_durable_edit(state.sequence);
     let side =
         CutSide { manifest, extents, state: engine, replaced: Vec::new(), totals: CutTotals::default() };
-    Ok(Writing { journal, cut: Mutex::new(side), next_segment })
+    Ok(Writing { journal, cut: Mutex::new(side), next_segment, reserve })
 }
 
 /// The journal's part of the options.

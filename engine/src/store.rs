@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::options::Options;
 use crate::payload::Payloads;
 use crate::recovery::RecoveryReport;
+use crate::reserve::Reserve;
 use crate::staging::Staging;
 use crate::tree::Tree as RadixTree;
 
@@ -48,6 +49,8 @@ pub(crate) struct Writing {
     /// One cut at a time (PROTOCOL C1): the manifest, the frame map and the frames file.
     pub(crate) cut: Mutex<CutSide>,
     pub(crate) next_segment: AtomicU64,
+    /// Space on the device for the next cut.
+    pub(crate) reserve: Reserve,
 }
 
 impl Writing {

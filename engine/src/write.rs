@@ -104,6 +104,7 @@ impl Store {
         draft.death = death;
         let early = armed(Defect::StampBeforeTheGate).then(|| self.gate.enter().epoch());
         self.make_room(writing, draft.encoded_len(), place.staged_len())?;
+        self.cover_cut(writing, 1, draft.encoded_len(), place.staged_len())?;
         let credit = writing.journal.admit(draft.encoded_len())?;
         let pass = self.enter_gate()?;
         tree.check_live()?;
@@ -222,6 +223,10 @@ impl Store {
         let mut draft = Draft::batch(body)?;
         let staged_len = operations.iter().filter_map(|op| op.place).map(|place| place.staged_len()).sum();
         self.make_room(writing, draft.encoded_len(), staged_len)?;
+        let puts = operations.iter().filter(|operation| operation.place.is_some()).count();
+        if puts > 0 {
+            self.cover_cut(writing, puts, draft.encoded_len(), staged_len)?;
+        }
         let credit = writing.journal.admit(draft.encoded_len())?;
         let closed = self.gate.close();
         self.open()?;
@@ -390,6 +395,16 @@ impl Store {
         let found = old.map_or_else(|| "absent".to_string(), |leaf| format!("at version {}", leaf.version));
         let key = String::from_utf8_lossy(&key[4..]);
         Err(Error::new(ErrorKind::Conflict, format!("the condition does not hold: {key:?} is {found}")))
+    }
+
+    /// Keeps the space that the next cut needs, with `puts` more changes in a record of `record_bytes` (PROTOCOL
+    /// F1). Deletes go on without.
+    fn cover_cut(&self, writing: &Writing, puts: usize, record_bytes: usize, staged: usize) -> Result<()> {
+        let frame_bytes = self.identity.shape.frame_bytes as u64;
+        // A put changes one frame and may split it; all of them together change no more than there will be.
+        let changed = self.tree.dirty_frames() + 2 * puts as u64;
+        let all = self.tree.next_frame_number() + 2 + 2 * record_bytes as u64 / frame_bytes;
+        writing.reserve.cover(changed.min(all) * frame_bytes, self.staging.live_bytes() + staged as u64)
     }
 
     /// Forces a cut while the log or the staging area is at its cap. The cut runs on this thread; others

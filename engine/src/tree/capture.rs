@@ -37,6 +37,8 @@ use treering_segment::defects::{Defect, armed};
 #[derive(Debug)]
 pub(crate) struct Cuts {
     lists: Mutex<Lists>,
+    /// Length of the dirty list. Relaxed everywhere: a figure.
+    dirty: Word,
 }
 
 #[derive(Debug)]
@@ -88,12 +90,14 @@ pub(crate) struct FrameImage {
 
 impl Cuts {
     pub(crate) fn new(epoch: u64) -> Self {
-        Self { lists: Mutex::new(Lists { epoch, dirty: Vec::new(), open: false }) }
+        Self { lists: Mutex::new(Lists { epoch, dirty: Vec::new(), open: false }), dirty: Word::new(0) }
     }
 
     /// Puts a frame that has just become dirty on the list.
     pub(crate) fn note_dirty(&self, number: u64) {
-        self.lists.lock().dirty.push(number);
+        let mut lists = self.lists.lock();
+        lists.dirty.push(number);
+        self.dirty.store(lists.dirty.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -132,6 +136,7 @@ impl Tree {
         lists.open = true;
         lists.epoch = new_epoch;
         let mut frames = std::mem::take(&mut lists.dirty);
+        self.cuts.dirty.store(0, Ordering::Relaxed);
         frames.sort_unstable();
         CutSet { epoch: new_epoch, frames }
     }
@@ -201,9 +206,8 @@ impl Tree {
     }
 
     /// Frames that would be in a cut opened now.
-    #[cfg(test)]
-    pub(crate) fn dirty_frames(&self) -> usize {
-        self.cuts.lists.lock().dirty.len()
+    pub(crate) fn dirty_frames(&self) -> u64 {
+        self.cuts.dirty.load(Ordering::Relaxed)
     }
 }
 

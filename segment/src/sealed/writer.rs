@@ -39,6 +39,8 @@ pub struct SegmentWriter<'a> {
     run: Vec<u8>,
     written: u64,
     failed: bool,
+    /// Finished or abandoned: dropping it leaves the file alone.
+    settled: bool,
     index: IndexBuilder,
     hashes: Vec<KeyHash>,
     tree: merkle::Tree,
@@ -104,6 +106,7 @@ impl<'a> SegmentWriter<'a> {
             run,
             written: 0,
             failed: false,
+            settled: false,
             index: IndexBuilder::default(),
             hashes: Vec::new(),
             tree: merkle::Tree::default(),
@@ -254,13 +257,16 @@ impl<'a> SegmentWriter<'a> {
             self.storage.sync_directory()?;
         }
         if summary.records > 0 {
-            summary.key_range = Some((Bytes::from(self.first_key), Bytes::from(self.last_key)));
+            let first = std::mem::take(&mut self.first_key);
+            summary.key_range = Some((Bytes::from(first), Bytes::from(std::mem::take(&mut self.last_key))));
         }
+        self.settled = true;
         Ok(summary)
     }
 
     /// Removes the unfinished file. Its name may come back after a crash; so may any orphan's.
-    pub fn abandon(self) -> Result<(), SegmentError> {
+    pub fn abandon(mut self) -> Result<(), SegmentError> {
+        self.settled = true;
         self.storage.remove(&format::file_name(self.identity.id))?;
         Ok(())
     }
@@ -295,6 +301,16 @@ impl<'a> SegmentWriter<'a> {
         self.written += gathered + more.len() as u64;
         self.run.clear();
         Ok(())
+    }
+}
+
+/// An unfinished file is of no use, and on a full disk in the way.
+impl Drop for SegmentWriter<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            // Best effort: the next writing open removes what is left. Its name may come back after a crash.
+            let _ = self.storage.remove(&format::file_name(self.identity.id));
+        }
     }
 }
 
