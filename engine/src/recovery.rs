@@ -181,9 +181,10 @@ fn begin_writing(
     // A torn tail is cut off here and not before: what frames and log contradict is left as it is.
     let (manifest, _) = Manifest::load(&env.storage, identity.store_id, ManifestMode::Writing)?;
     // Its space may be what a new log file takes.
-    let reserve = Reserve::none(&env.storage)?;
+    let log_options = journal_options(identity, options);
+    let reserve = Reserve::none(&env.storage, log_options.small_segment_bytes())?;
     let next_segment = AtomicU64::new(next_id_of(env, &engine)?);
-    let journal = Journal::start(env, &journal_options(identity, options), recovered)?;
+    let journal = Journal::start(env, &log_options, recovered)?;
     journal.set_durable_edit(state.sequence);
     let side =
         CutSide { manifest, extents, state: engine, replaced: Vec::new(), totals: CutTotals::default() };

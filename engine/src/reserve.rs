@@ -21,13 +21,15 @@ use crate::error::Result;
 
 /// The file's name.
 pub(crate) const RESERVE_FILE: &str = "reserve";
-/// What an edit, a mark and the edges of a segment take, whatever the sizes.
+/// What an edit and the edges of a segment take, whatever the sizes.
 const EDGES_BYTES: u64 = 64 << 10;
 
 /// The space kept free.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     storage: Arc<dyn Storage>,
+    /// What a cut takes, and the opening before it, besides frames and values.
+    edges_bytes: u64,
     /// The file, if there is one; held while it grows or goes.
     file: Mutex<Option<Arc<dyn StorageFile>>>,
     /// Bytes of it. Relaxed everywhere: who reads too little takes the lock and looks again, who reads too
@@ -36,19 +38,25 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// An empty reserve; one that a crash left behind is removed.
-    pub(crate) fn none(storage: &Arc<dyn Storage>) -> Result<Self> {
+    /// An empty reserve; one that a crash left behind is removed. It will be good for a log file of `log_bytes` too.
+    pub(crate) fn none(storage: &Arc<dyn Storage>, log_bytes: u64) -> Result<Self> {
         if storage.exists(RESERVE_FILE)? {
             storage.remove(RESERVE_FILE)?;
         }
-        Ok(Self { storage: Arc::clone(storage), file: Mutex::new(None), held: AtomicU64::new(0) })
+        let edges_bytes = EDGES_BYTES + log_bytes;
+        Ok(Self {
+            storage: Arc::clone(storage),
+            edges_bytes,
+            file: Mutex::new(None),
+            held: AtomicU64::new(0),
+        })
     }
 
     /// Sees to it that there is space for a cut of `dirty_bytes` of frames and `staged_bytes` of values.
     /// A lack of it is an error that harms nothing.
     pub(crate) fn cover(&self, dirty_bytes: u64, staged_bytes: u64) -> Result<()> {
         // Keys, headers, index and filter come on top of the values.
-        let need = EDGES_BYTES + dirty_bytes + staged_bytes + staged_bytes / 2;
+        let need = self.edges_bytes + dirty_bytes + staged_bytes + staged_bytes / 2;
         if self.held.load(Ordering::Relaxed) >= need {
             return Ok(());
         }
@@ -92,7 +100,7 @@ mod tests {
     #[test]
     fn it_grows_with_the_need_goes_at_once_and_comes_back() {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let reserve = Reserve::none(&storage).unwrap();
+        let reserve = Reserve::none(&storage, 0).unwrap();
         let length = || storage.exists(RESERVE_FILE).unwrap().then(|| reserve.held.load(Ordering::Relaxed));
         assert!(!reserve.give_up().unwrap());
         reserve.cover(10_000, 1_000).unwrap();
@@ -105,7 +113,7 @@ mod tests {
         assert!(reserve.give_up().unwrap());
         assert_eq!(length(), None);
         reserve.cover(1, 1).unwrap();
-        drop(Reserve::none(&storage).unwrap());
+        drop(Reserve::none(&storage, 0).unwrap());
         assert!(!storage.exists(RESERVE_FILE).unwrap(), "what a crash left is removed");
     }
 }

@@ -123,6 +123,22 @@ impl LogFiles {
         Ok(())
     }
 
+    /// Makes the first file ready: of the usual size, or of `small_bytes` where the device has no space for that, so
+    /// that a full disk does not keep a store from being opened and cleared (PROTOCOL F1).
+    pub(crate) fn make_first(&self, small_bytes: u64) -> std::result::Result<(), MakeError> {
+        match self.make_ready(self.identity.base + self.identity.segment_bytes) {
+            Err(MakeError::Refused(failure)) if failure.is_out_of_space() => {}
+            done => return done,
+        }
+        let mut spares = self.spares.lock();
+        let header = LogHeader { segment_bytes: small_bytes, ..self.next_header() };
+        let made = self.make_one(&mut spares, header)?;
+        self.list.lock().push(Arc::new(made));
+        // Release pairs with the Acquire in `ready_end`.
+        self.ready_end.store(header.end(), Ordering::Release);
+        Ok(())
+    }
+
     fn next_header(&self) -> LogHeader {
         LogHeader {
             store_id: self.identity.store_id,

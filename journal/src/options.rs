@@ -59,6 +59,13 @@ impl JournalOptions {
         self.ring_bytes as u64 / 2
     }
 
+    /// Stream bytes of the log file that a journal begins with where one of the usual size finds no space:
+    /// enough for deletes, a cut's mark and the close.
+    #[must_use]
+    pub fn small_segment_bytes(&self) -> u64 {
+        (2 * self.reserve()).next_multiple_of(BLOCK).min(self.segment_bytes)
+    }
+
     /// Bytes at the end of ring and log that only reserve admissions take (PROTOCOL F1).
     pub(crate) fn reserve(&self) -> u64 {
         (self.ring_bytes as u64 / 8).min(self.segment_bytes / 8)

@@ -128,7 +128,7 @@ impl Journal {
             segment_bytes: options.segment_bytes,
         };
         let files = LogFiles::new(Arc::clone(&env.storage), identity, found)?;
-        files.make_ready(base + options.segment_bytes).map_err(|error| match error {
+        files.make_first(options.small_segment_bytes()).map_err(|error| match error {
             MakeError::Refused(failure) if failure.is_out_of_space() => Error::Full(failure),
             MakeError::Refused(failure) | MakeError::Sync(failure) => Error::Io(failure),
         })?;

@@ -218,6 +218,15 @@ fn abandoned_segment_leaves_no_file() {
 }
 
 #[test]
+fn dropped_unfinished_segment_leaves_no_file_and_a_finished_one_stays() {
+    let storage = MemoryStorage::new();
+    drop(SegmentWriter::create(&storage, ID, STORE, 0).unwrap());
+    assert!(storage.list().unwrap().is_empty());
+    SegmentWriter::create(&storage, ID, STORE, 0).unwrap().finish().unwrap();
+    assert_eq!(storage.list().unwrap().len(), 1);
+}
+
+#[test]
 fn values_larger_than_a_run_are_written_whole() {
     let storage = MemoryStorage::new();
     let mut writer = SegmentWriter::create(&storage, ID, STORE, 0).unwrap();
