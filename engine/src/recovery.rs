@@ -35,7 +35,7 @@ use treering_blobframe::{
 use treering_compactor::manifest::{Edit, Manifest, Mode as ManifestMode, State as ManifestState};
 use treering_journal::{
     Change, Journal, JournalOptions, Kind, Mode as LogMode, Operation, Record, RecoverFrom, Recovered,
-    recover as recover_log,
+    check_log_lengths, recover as recover_log,
 };
 use treering_segment::crash_point::{CrashPoint, reach};
 use treering_segment::defects::{Defect, armed};
@@ -393,6 +393,7 @@ impl Opening {
         let mode = if self.options.read_only { LogMode::ReadOnly } else { LogMode::Writing };
         let options = journal_options(&self.identity, &self.options);
         let env = self.env.clone();
+        check_log_lengths(&env, &options)?;
         let mut failure = None;
         let recovered = recover_log(&env, &options, from, mode, &mut |record: &Record<'_>| {
             self.replay_record(state.epoch, record).map_err(|error| {

@@ -16,6 +16,8 @@
 //!   write or sync nothing is written or synced again: the journal is poisoned.
 //! - J11 A position is acknowledged only when everything before it is published (O1), and `Sync` only when
 //!   a flush that began after that has returned.
+//! - J15 Marks come again within every sector's length of records, so that damage to one sector does not take
+//!   with it all that tells of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,9 @@ use crate::poison::Poison;
 use crate::record::{Draft, Lsn, Marks};
 use crate::ring_file::RING_NAME;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+
+/// Bytes of records after which one carries marks even though they have not moved: a sector.
+const MARKS_APART: u64 = 512;
 
 /// A running log. Shared by reference between threads; see the crate's introduction.
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub struct Journal {
     /// Highest marks that some record of this incarnation carries.
     pub(crate) marked_lsn: AtomicU64,
     pub(crate) marked_edit: AtomicU64,
+    /// About where the last record with marks begins.
+    pub(crate) marked_at: AtomicU64,
 }
 
 /// Where a record went.
@@ -124,7 +131,8 @@ impl Journal {
         Appended { lsn, end }
     }
 
-    /// Marks for a record, if some have moved since a record last carried them (PROTOCOL O4).
+    /// Marks for a record, if some have moved since a record last carried them (PROTOCOL O4), or that was a
+    /// sector ago.
     fn marks_for(&self, draft: &Draft<'_>) -> Option<Marks> {
         // Acquire pairs with the Release in `set_durable_edit`: the edit was durable before it was told.
         let durable_edit = self.durable_edit.load(Ordering::Acquire);
@@ -133,9 +141,13 @@ impl Journal {
         // Relaxed: two records that carry the same marks do no harm.
         let moved = marks.durable_lsn > self.marked_lsn.load(Ordering::Relaxed)
             || durable_edit > self.marked_edit.load(Ordering::Relaxed);
-        if !moved && !draft.always_marked() {
+        // J15: the sector that holds the last record with marks may be the damaged one.
+        let tail = self.ring.tail();
+        let far = tail.saturating_sub(self.marked_at.load(Ordering::Relaxed)) >= MARKS_APART;
+        if !moved && !far && !draft.always_marked() {
             return None;
         }
+        self.marked_at.fetch_max(tail, Ordering::Relaxed);
         self.marked_lsn.fetch_max(marks.durable_lsn, Ordering::Relaxed);
         self.marked_edit.fetch_max(durable_edit, Ordering::Relaxed);
         Some(marks)

@@ -32,4 +32,4 @@ pub use record::{
     BatchBody, Change, Draft, Kind, Lsn, MAX_BATCH_OPERATIONS, Marks, Operation, Operations, PayloadPointer,
     Record,
 };
-pub use recovery::{Mode, RecoverFrom, Recovered, TornTail, Visitor, recover};
+pub use recovery::{Mode, RecoverFrom, Recovered, TornTail, Visitor, check_log_lengths, recover};

@@ -27,7 +27,7 @@ use treering_segment::storage::{Access, Environment, Storage};
 
 use crate::error::{Error, Result};
 use crate::files::{self, LogFile};
-use crate::log_file::log_name;
+use crate::log_file::{BLOCK, log_name};
 use crate::options::JournalOptions;
 use crate::record::{Kind, Lsn, Record, salt};
 use crate::ring_file::RingImage;
@@ -108,6 +108,20 @@ impl Recovered {
     pub fn log_bytes(&self) -> u64 {
         self.end_lsn.saturating_sub(self.from.low_water).saturating_sub(self.void_bytes)
     }
+}
+
+/// Holds each log file's length against what its header says. [`recover`] itself reads a file that is cut short
+/// as one with a torn tail. Where all files were made by a [`crate::Journal`], none is ever short: each has
+/// its length, durably, before it has its name (J1); so this tells a file that lost its end from a torn tail.
+pub fn check_log_lengths(env: &Environment, options: &JournalOptions) -> Result<()> {
+    for log in files::load(&*env.storage, &options.store_id, Access::Read)? {
+        let whole = BLOCK + log.header.segment_bytes;
+        if log.file_bytes < whole {
+            let what = format!("the log file ends here, {} bytes too early", whole - log.file_bytes);
+            return Err(Damage::new(what, log.file.path(), log.file_bytes).into());
+        }
+    }
+    Ok(())
 }
 
 /// Reads the log from `from.low_water`, handing each record to `visitor` in LSN order.

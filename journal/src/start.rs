@@ -158,6 +158,7 @@ impl Journal {
             durable_edit: AtomicU64::new(durable_edit),
             marked_lsn: AtomicU64::new(0),
             marked_edit: AtomicU64::new(0),
+            marked_at: AtomicU64::new(base),
         })
     }
 }

@@ -34,7 +34,7 @@ struct Strides {
 /// What to sweep; both if neither is named.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Arguments {
-    /// Damages every byte and every sector of two small stores.
+    /// Damages every byte and every sector of small stores.
     #[arg(long)]
     damage: bool,
     /// Fails every operation of every scenario, in every way.
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn a_share_of_all_damage_is_named_or_harmless() {
-        for summary in damage::sweep(613, 29) {
+        for summary in damage::sweep(613, 7) {
             assert_eq!(summary.violations, Vec::<String>::new(), "{} store", summary.store);
             assert!(summary.bytes <= 256 << 10, "{} bytes", summary.bytes);
             let named: u64 = summary.counts.values().map(|counts| counts[1]).sum();
             let torn: u64 = summary.counts.values().map(|counts| counts[2]).sum();
-            assert!(named > 100, "{} store: {:?}", summary.store, summary.counts);
-            assert_eq!(torn > 0, summary.store == "killed", "{:?}", summary.counts);
+            assert!(named > 30, "{} store: {:?}", summary.store, summary.counts);
+            assert_eq!(torn > 0, summary.store != "closed", "{:?}", summary.counts);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use treering_journal::{Durability, Journal, Mode, RecoverFrom, record::salt};
+use treering_journal::{Durability, Error, Journal, Mode, RecoverFrom, check_log_lengths, record::salt};
 use treering_segment::storage::{Access, Environment, StorageFile};
 
 use crate::fixture::*;
@@ -93,6 +93,16 @@ fn a_short_file_is_a_tail_wherever_it_ends() {
         assert!(tail.records.starts_with(&seen));
         assert!(recovered.end_lsn <= Journal::FIRST_LSN + at as u64 + 7);
     }
+}
+
+#[test]
+fn a_file_that_lost_its_end_is_damage_to_who_asks_for_lengths() {
+    let tail = tail();
+    check_log_lengths(&tail.env, &options()).unwrap();
+    let whole = tail.file.len().unwrap();
+    tail.file.set_len(whole - 1).unwrap();
+    let refused = check_log_lengths(&tail.env, &options());
+    assert!(matches!(&refused, Err(Error::Damage(damage)) if damage.offset == whole - 1), "{refused:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::path::Path;
 use treering::segment::memory::MemoryStorage;
 use treering::{Engine, Error, ErrorKind, Options, verify_in};
 
-use super::dense::{Dense, Files, closed, environment_on, files_on, killed, open_on, storage_with};
+use super::dense::{Dense, Files, closed, environment_on, files_on, killed, open_on, ringless, storage_with};
 use super::ledger::{Contents, Place, difference};
 use super::workers::run_all;
 
@@ -81,9 +81,12 @@ pub(super) struct Summary {
     pub(super) violations: Vec<String>,
 }
 
-/// Sweeps both stores; every `byte_stride`-th byte and every `sector_stride`-th damage of a sector.
+/// Sweeps the stores; every `byte_stride`-th byte and every `sector_stride`-th damage of a sector.
 pub(super) fn sweep(byte_stride: usize, sector_stride: usize) -> Vec<Summary> {
-    [closed(), killed()].iter().map(|dense| sweep_store(dense, byte_stride, sector_stride)).collect()
+    [closed(), killed(), ringless()]
+        .iter()
+        .map(|dense| sweep_store(dense, byte_stride, sector_stride))
+        .collect()
 }
 
 fn sweep_store(dense: &Dense, byte_stride: usize, sector_stride: usize) -> Summary {
@@ -96,7 +99,7 @@ fn sweep_store(dense: &Dense, byte_stride: usize, sector_stride: usize) -> Summa
         return summary;
     }
     let mut cases = Vec::new();
-    for (file, bytes) in &dense.files {
+    for (file, bytes) in dense.files.iter().filter(|(file, _)| file.starts_with(dense.swept)) {
         for at in (0..bytes.len()).step_by(byte_stride) {
             for kind in [Kind::BitFlipped, Kind::ByteZeroed, Kind::ByteInverted] {
                 cases.push(Case { file, at, kind });

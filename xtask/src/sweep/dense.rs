@@ -1,5 +1,5 @@
-//! Two small stores in which something lies nearly everywhere, as plain bytes: one closed cleanly, one whose
-//! process was killed. With them what a reader sees, and what the files held earlier, from which stale sectors
+//! Small stores in which something lies nearly everywhere, as plain bytes: one closed cleanly, one whose process
+//! was killed, and one that lost its ring in a power cut, so that its log alone tells. With them what a reader sees, and what the files held earlier, from which stale sectors
 //! are taken.
 
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub(super) struct Dense {
     pub(super) allowed: Vec<Contents>,
     /// The LSN at which the last commit group begins; none after a clean close.
     pub(super) last_group: Option<u64>,
+    /// Only files whose names begin so are damaged.
+    pub(super) swept: &'static str,
 }
 
 impl Dense {
@@ -38,9 +40,9 @@ impl Dense {
         self.allowed.last().expect("the newest is there")
     }
 
-    /// Bytes of all files.
+    /// Bytes of all files but the reserve, which holds nothing.
     pub(super) fn bytes(&self) -> usize {
-        self.files.values().map(Vec::len).sum()
+        self.files.iter().filter(|(name, _)| *name != "reserve").map(|(_, bytes)| bytes.len()).sum()
     }
 }
 
@@ -167,12 +169,26 @@ pub(super) fn closed() -> Dense {
         generations: making.generations,
         allowed: vec![contents],
         last_group: None,
+        swept: "",
     }
 }
 
 /// The store whose process was killed: synced groups in the log, each of more than two sectors, and behind them a
-/// last one, half drained and half in the ring.
+/// last one, half drained and half in the ring. The ring has most of the log as well.
 pub(super) fn killed() -> Dense {
+    unclean("killed", "", false)
+}
+
+/// The same after a power cut that left the whole log and nothing of the ring: its records have no double.
+pub(super) fn ringless() -> Dense {
+    let mut dense = unclean("ringless", "log-", true);
+    if let Some(ring) = dense.files.get_mut("ring") {
+        ring.fill(0);
+    }
+    dense
+}
+
+fn unclean(name: &'static str, swept: &'static str, drains_all: bool) -> Dense {
     let mut making = Making::begin();
     making.fill();
     making.keep();
@@ -189,7 +205,7 @@ pub(super) fn killed() -> Dense {
         let version = making.put(format!("last/{n}"), 150 + 200 * n, Durability::Buffered);
         last_group = last_group.or(Some(version));
         allowed.push(making.see());
-        if n == 1 {
+        if n == 1 || drains_all {
             making.engine.step().expect("a step in memory");
             making.keep();
         }
@@ -197,7 +213,7 @@ pub(super) fn killed() -> Dense {
     drop(making.tree);
     making.engine.abandon();
     let files = files_on(&making.storage);
-    Dense { name: "killed", files, generations: making.generations, allowed, last_group }
+    Dense { name, files, generations: making.generations, allowed, last_group, swept }
 }
 
 /// Opens for reading or writing what lies on `storage`.
