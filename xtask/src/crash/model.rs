@@ -58,9 +58,16 @@ impl Told {
 pub(crate) fn check_load(before: &Contents, told: &Told, found: &Contents) -> Result<(), String> {
     let by_key = told.lines_by_key();
     check_untouched(before, found, |key| by_key.contains_key(key))?;
+    let newest_before = before.values().map(|held| held.version).max();
     for (key, numbers) in &by_key {
         let (was, is) = (before.get(key), found.get(key));
         check_written(told, key, numbers, was, is)?;
+        let renewed = is.filter(|held| held.line.round == told.round);
+        if renewed.is_some_and(|held| newest_before.is_some_and(|newest| held.version <= newest)) {
+            return Err(format!(
+                "K3: {key:?} was written and holds {is:?}; the newest version before is {newest_before:?}"
+            ));
+        }
     }
     if told.threads == 1 { check_prefix(told, &by_key, found) } else { Ok(()) }
 }
