@@ -78,6 +78,8 @@ fn on_small_disk(home: &Path, bytes: u64, work: impl FnOnce(&Path) -> Result<(),
 
 fn mount(disk: &Disk, bytes: u64) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
+    // One that was killed leaves its disk mounted.
+    let _ = quiet(Command::new("umount").arg(&disk.mounted_at));
     fs::create_dir_all(&disk.mounted_at).map_err(text)?;
     fs::File::create(&disk.image).and_then(|file| file.set_len(bytes)).map_err(text)?;
     quiet(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&disk.image))?;

@@ -67,7 +67,7 @@ pub(crate) fn run(context: &Context, arguments: &Arguments) -> Outcome {
     };
     let home = context.target_folder("crash");
     let killed = if arguments.full { Outcome::Passed } else { kill(&program, &home, arguments) };
-    killed.and(full::run(&program, &home))
+    if matches!(killed, Outcome::Failed(_)) { killed } else { killed.and(full::run(&program, &home)) }
 }
 
 /// Builds the command with its crash points.
