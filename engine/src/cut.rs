@@ -193,11 +193,11 @@ impl Store {
         for staged in self.staging.before(staged_end) {
             let Some(leaf) = self.tree.get(&staged.key)? else { continue };
             let LeafData::Pointer(pointer) = leaf.value else { continue };
-            if pointer.segment == STAGING && pointer.offset == staged.offset {
+            let current = pointer.segment == STAGING && pointer.offset == staged.offset;
+            if current && (self.is_alive(leaf.death) || !self.remove_expired(&staged)?) {
                 live.push((staged, pointer, leaf.version, leaf.death));
             }
         }
-        live.retain(|(staged, _, _, death)| self.is_alive(*death) || !self.remove_expired(staged));
         if live.is_empty() {
             return Ok(());
         }
@@ -240,13 +240,14 @@ impl Store {
 
     /// Removes the leaf of an expired staged value; says whether it is gone. Absent and expired are the
     /// same to every reader, so nothing is logged.
-    fn remove_expired(&self, staged: &Staged) -> bool {
+    fn remove_expired(&self, staged: &Staged) -> Result<bool> {
         let pass = self.gate.enter();
         let mut writer = self.tree.writer(pass.epoch());
-        let same = writer.find(&staged.key).ok().flatten().is_some_and(|leaf| {
-            leaf.pointer.is_some_and(|p| p.segment == STAGING && p.offset == staged.offset)
-        });
-        same && writer.remove(&staged.key).is_ok()
+        let pointer = writer.find(&staged.key)?.and_then(|leaf| leaf.pointer);
+        if !pointer.is_some_and(|p| p.segment == STAGING && p.offset == staged.offset) {
+            return Ok(false);
+        }
+        Ok(writer.remove(&staged.key)?)
     }
 
     /// Step 3.
